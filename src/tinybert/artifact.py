@@ -1,0 +1,163 @@
+"""The shipped folder: what its card says, and whether its files are the ones the card means."""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from tinybert.errors import ArtifactError
+
+__all__ = [
+    "CARD",
+    "FORMAT",
+    "FP32",
+    "INT8",
+    "Card",
+    "check_files",
+    "hash_file",
+    "read_card",
+    "write_atomic",
+    "write_card",
+]
+
+CARD = "card.json"
+FORMAT = 1
+FP32 = "onnx/model.onnx"
+INT8 = "onnx/model_quantized.onnx"
+TASKS = ("classification", "regression")
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a reader must know before it trusts a shipped folder.
+
+    Args:
+        task: ``classification`` or ``regression``.
+        labels: Label names in the order of the logits; empty for regression.
+        pair: Whether an input is two texts.
+        max_length: Longest input in tokens, special tokens included.
+        model: The model file to run, relative to the folder.
+        files: SHA-256 of each file that is loaded, by its path relative to the folder.
+        parameters: Number of weights.
+        teacher: Name of the teacher the model was distilled from; empty if none.
+        metrics: Quality on held-out data, by metric name.
+        parity: Outcome of the comparison with the PyTorch model (see ``ship.verify``).
+        tinybert: Version of the library that wrote the folder.
+        format: Version of this layout.
+    """
+
+    task: str
+    labels: tuple[str, ...]
+    pair: bool
+    max_length: int
+    model: str = FP32
+    files: Mapping[str, str] = field(default_factory=dict)
+    parameters: int = 0
+    teacher: str = ""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    parity: Mapping[str, Any] = field(default_factory=dict)
+    tinybert: str = ""
+    format: int = FORMAT
+
+
+def read_card(folder: str | Path) -> Card:
+    """Read and check ``card.json``.
+
+    Args:
+        folder: The shipped folder.
+
+    Returns:
+        The card.
+
+    Raises:
+        ArtifactError: No such folder or card, not JSON, a newer format, or a field is missing or
+            of the wrong kind.
+    """
+    path = Path(folder) / CARD
+    if not path.is_file():
+        what = "is not a folder" if not Path(folder).is_dir() else f"has no {CARD}"
+        raise ArtifactError(f"{folder} {what}; wanted a folder written by `tinybert export`")
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ArtifactError(f"{path} is not valid JSON: {error}; export again") from error
+    if not isinstance(values, dict):
+        raise ArtifactError(f"{path} holds no object; export again")
+    _check_values(path, values)
+    known = {f.name for f in fields(Card)}
+    card = Card(**{k: v for k, v in values.items() if k in known} | {"labels": tuple(values["labels"])})
+    return card
+
+
+def _check_values(path: Path, values: dict[str, Any]) -> None:
+    """Refuse a card whose format or fields this version cannot use."""
+    version = values.get("format")
+    if not isinstance(version, int) or version < 1:
+        raise ArtifactError(f"{path} has format {version!r}; wanted a whole number; export again")
+    if version > FORMAT:
+        raise ArtifactError(
+            f"{path} has format {version}, this tinybert reads 1 to {FORMAT}; "
+            "upgrade tinybert or export again"
+        )
+    wanted: dict[str, type] = {
+        "task": str, "labels": list, "pair": bool, "max_length": int, "model": str, "files": dict,
+    }
+    for name, kind in wanted.items():
+        if not isinstance(values.get(name), kind):
+            raise ArtifactError(
+                f"{path}: `{name}` is {values.get(name)!r}; wanted {kind.__name__}; export again"
+            )
+    if values["task"] not in TASKS:
+        raise ArtifactError(
+            f"{path}: task `{values['task']}` is not one of {', '.join(TASKS)}; upgrade tinybert"
+        )
+    if values["task"] == "classification" and len(values["labels"]) < 2:
+        raise ArtifactError(f"{path}: {len(values['labels'])} labels; wanted at least 2")
+
+
+def write_card(folder: str | Path, card: Card) -> None:
+    """Write ``card.json``; the old one stays until the new one is whole."""
+    text = json.dumps(asdict(card), indent=2, ensure_ascii=False) + "\n"
+    write_atomic(Path(folder) / CARD, text.encode())
+
+
+def write_atomic(path: str | Path, content: bytes) -> None:
+    """Write a file under a temporary name, then rename it, so that no half file is ever seen."""
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_bytes(content)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def hash_file(path: str | Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_files(folder: str | Path, card: Card) -> None:
+    """Compare every file that the card names with its hash.
+
+    Raises:
+        ArtifactError: A file is missing, altered, or lies outside the folder; all are named.
+    """
+    root = Path(folder)
+    problems = []
+    for name, digest in {card.model: "", **card.files}.items():
+        path = root / name
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            problems.append(f"{name} points outside the folder")
+        elif not path.is_file():
+            problems.append(f"{name} is missing")
+        elif not digest:
+            problems.append(f"{name} has no hash in {CARD}")
+        elif hash_file(path) != digest:
+            problems.append(f"{name} is not the file that {CARD} means (its SHA-256 differs)")
+    if problems:
+        raise ArtifactError(f"{folder}: {'; '.join(problems)}; copy or export the folder again")

@@ -1,0 +1,369 @@
+"""From a user's table to splits a model can learn from, with everything odd about them said."""
+
+import json
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import datasets as hf
+import numpy as np
+from datasets import Dataset, DatasetDict
+
+from tinybert import datasets as embedded
+from tinybert.errors import ArtifactError, DataError, near_miss
+from tinybert.sources import Columns, find_columns, read_splits
+
+__all__ = ["TaskData", "load", "load_saved", "save"]
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """Splits of one task.
+
+    Args:
+        train, dev, test: Columns ``text``, ``text2`` (pairs only), ``label`` (class index, or
+            float target) and ``line`` (where the row stood in its file); test may be None.
+        task: ``classification`` or ``regression``.
+        labels: Label names by class index; empty for regression.
+        pair: Whether a row has two texts.
+        name: What the data are called in reports.
+        notes: What was found and done, one sentence each.
+    """
+
+    train: Dataset
+    dev: Dataset
+    test: Dataset | None
+    task: str
+    labels: tuple[str, ...]
+    pair: bool
+    name: str
+    notes: tuple[str, ...] = ()
+
+    def splits(self) -> dict[str, Dataset]:
+        """Return the splits there are, by name."""
+        found = {"train": self.train, "dev": self.dev, "test": self.test}
+        return {name: split for name, split in found.items() if split is not None}
+
+
+def load(
+    source: str | Path,
+    *,
+    text: str | None = None,
+    text2: str | None = None,
+    label: str | None = None,
+    task: str = "auto",
+    language: str | None = None,
+    dev: str | Path | None = None,
+    test: str | Path | None = None,
+    dev_fraction: float = 0.1,
+    drop_leaks: bool = False,
+    seed: int = 0,
+) -> TaskData:
+    """Read labelled texts and prepare them for training.
+
+    Args:
+        source: ``helpdesk``; a CSV, TSV, JSONL or Parquet file; a folder with train, dev and test
+            files; a data set saved by ``datasets``; or a Hugging Face id, ``id:config`` if needed.
+        text, text2, label: Column names; None finds them by the usual names.
+        task: ``classification``, ``regression``, or ``auto``: regression where the labels are
+            numbers that are not all whole.
+        language: Language of ``helpdesk``.
+        dev, test: Files of these splits, where the source has none.
+        dev_fraction: Share of the train split cut off as dev where there is none, by label, 0..1.
+        drop_leaks: Take texts out of train that also stand in dev or test, and out of dev that
+            stand in test.
+        seed: Seeds the cut.
+
+    Returns:
+        The splits, with notes on duplicates, leaks, empty texts and rare labels.
+
+    Raises:
+        DataError: Anything that makes the data unusable; file, line and value are named.
+    """
+    raw = read_splits(source, language=language, dev=dev, test=test)
+    columns = find_columns(raw, str(source), text=text, text2=text2, label=label)
+    kind = _task(raw["train"][columns.label], task)
+    splits = {name: _select(split, columns, f"{source} {name}") for name, split in raw.items()}
+    notes: list[str] = []
+    labels: tuple[str, ...] = ()
+    if kind == "classification":
+        labels = _label_names(raw["train"], columns, str(source))
+        splits = {
+            name: _encode(split, labels, _origin(source, raw, name), notes, name)
+            for name, split in splits.items()
+        }
+    else:
+        splits = {n: _targets(s, _origin(source, raw, n)) for n, s in splits.items()}
+    splits = {n: s for n, s in splits.items() if len(s) or n == "train"}
+    splits["train"] = _drop_empty(splits["train"], notes)
+    if "dev" not in splits:
+        splits["train"], splits["dev"] = _cut(splits["train"], dev_fraction, seed, kind)
+        notes.append(
+            f"no dev split: {len(splits['dev']):,} rows of train cut off"
+            f"{' by label' if labels else ''}, seed {seed}"
+        )
+    splits = _leaks(splits, drop_leaks, notes)
+    _count(splits, labels, notes)
+    if labels and len(set(splits["train"]["label"])) < 2:
+        only = labels[splits["train"]["label"][0]]
+        raise DataError(f"{source}: every train row has the label `{only}`; wanted two or more")
+    return TaskData(
+        train=splits["train"],
+        dev=splits["dev"],
+        test=splits.get("test"),
+        task=kind,
+        labels=labels,
+        pair=columns.text2 is not None,
+        name=_name(source, language),
+        notes=tuple(notes),
+    )
+
+
+def save(data: TaskData, folder: str | Path) -> None:
+    """Write the prepared splits into a folder that ``load_saved`` reads."""
+    place = Path(folder)
+    DatasetDict(data.splits()).save_to_disk(str(place))
+    about = {"task": data.task, "labels": data.labels, "pair": data.pair, "name": data.name}
+    about["notes"] = data.notes
+    text = json.dumps(about, indent=2, ensure_ascii=False)
+    (place / "task.json").write_text(text + "\n", encoding="utf-8")
+
+
+def load_saved(run: str | Path) -> TaskData:
+    """Read the splits that a run was trained on.
+
+    Args:
+        run: The run's folder.
+
+    Raises:
+        ArtifactError: The folder holds no run.
+    """
+    place = Path(run) / "data"
+    if not (place / "task.json").is_file():
+        raise ArtifactError(f"{run} holds no finished run; wanted a folder written by `distill`")
+    about = json.loads((place / "task.json").read_text(encoding="utf-8"))
+    splits = hf.load_from_disk(str(place))
+    return TaskData(
+        train=splits["train"],
+        dev=splits["dev"],
+        test=splits.get("test"),
+        task=about["task"],
+        labels=tuple(about["labels"]),
+        pair=about["pair"],
+        name=about["name"],
+        notes=tuple(about["notes"]),
+    )
+
+
+def limit(data: TaskData, rows: int, seed: int = 0) -> TaskData:
+    """Return the data with at most so many train rows, drawn by seed."""
+    if len(data.train) <= rows:
+        return data
+    picked = np.random.default_rng(seed).permutation(len(data.train))[:rows]
+    return replace(data, train=data.train.select(np.sort(picked)))
+
+
+def _name(source: str | Path, language: str | None) -> str:
+    """Return what reports call the data."""
+    if str(source) in embedded.NAMES:
+        return f"{source} ({language or 'en'})"
+    return Path(str(source)).stem if Path(str(source)).exists() else str(source)
+
+
+def _origin(source: str | Path, raw: dict[str, Dataset], split: str) -> str:
+    """Return what an error calls a split's file."""
+    path = raw[split].info.description
+    return path or f"{source} {split}"
+
+
+def _task(values: Sequence[Any], task: str) -> str:
+    """Decide between classes and real-valued targets."""
+    if task in ("classification", "regression"):
+        return task
+    if task != "auto":
+        raise DataError(f"task is `{task}`; wanted classification, regression or auto")
+    numbers = [_number(v) for v in values if v is not None]
+    whole = all(n is not None and (math.isnan(n) or n == int(n)) for n in numbers)
+    return "regression" if None not in numbers and not whole else "classification"
+
+
+def _number(value: Any) -> float | None:
+    """Return a value as a number, or None."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) or math.isnan(number) else None
+
+
+def _select(split: Dataset, columns: Columns, origin: str) -> Dataset:
+    """Keep text, second text, label and line under our names; refuse texts that are not texts."""
+    line = split["line"] if "line" in split.column_names else range(1, len(split) + 1)
+    out: dict[str, Any] = {"text": split[columns.text], "label": split[columns.label]}
+    if columns.text2 is not None:
+        out["text2"] = split[columns.text2]
+    where = split.info.description or origin
+    for name in ("text", "text2"):
+        for value, number in zip(out.get(name, ()), line, strict=False):
+            if not isinstance(value, str):
+                column = columns.text if name == "text" else columns.text2
+                raise DataError(
+                    f"{where} line {number}: column `{column}` is {value!r}; wanted a text"
+                )
+    return Dataset.from_dict(out | {"line": list(line)})
+
+
+def _label_names(train: Dataset, columns: Columns, source: str) -> tuple[str, ...]:
+    """Return the classes of the train split in a fixed order: given, numeric or alphabetic."""
+    feature = train.features[columns.label]
+    if isinstance(feature, hf.ClassLabel):
+        return tuple(feature.names)
+    found = {_label(v) for v in train[columns.label]} - {None}
+    numbers = all(_number(v) is not None for v in found)
+    names = sorted(found, key=(lambda v: float(v)) if numbers else str)  # type: ignore[arg-type]
+    if len(names) < 2:
+        shown = f"only the label `{names[0]}`" if names else "no label"
+        raise DataError(f"{source}: {shown} in train; wanted two or more classes")
+    if len(names) > max(50, len(train) // 2):
+        raise DataError(
+            f"{source}: {len(names):,} different labels in {len(train):,} rows of column "
+            f"`{columns.label}`; wanted classes; name the right column with --label"
+        )
+    return tuple(str(name) for name in names)
+
+
+def _label(value: Any) -> str | None:
+    """Return a class as it is named; None where there is none."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return None
+    if isinstance(value, float) and value == int(value):
+        return str(int(value))
+    return str(value) if str(value) else None
+
+
+def _encode(
+    split: Dataset, labels: tuple[str, ...], origin: str, notes: list[str], name: str
+) -> Dataset:
+    """Turn labels into class indices; leave out dev and test rows of classes that train lacks."""
+    index: dict[Any, int] = {label: i for i, label in enumerate(labels)}
+    values = split["label"]
+    if all(isinstance(v, int) for v in values) and not set(map(str, values)) & index.keys():
+        if set(values) == {-1} and name != "train":
+            notes.append(f"{name} has no labels (all -1) and is left out")
+            return split.select([])
+        index |= {i: i for i in range(len(labels))}
+        keys: list[Any] = list(values)
+    else:
+        keys = [_label(v) for v in values]
+    strangers: Counter[str] = Counter()
+    for key, line in zip(keys, split["line"], strict=True):
+        if key in index:
+            continue
+        near = near_miss(str(key), labels)
+        if key is None or name == "train" or near or str(key).strip() in index:
+            nearest = near.replace("did you mean", "nearest:").rstrip("?")
+            raise DataError(
+                f"{origin} line {line}: label `{'' if key is None else key}` is not one of the "
+                f"{len(labels)} labels of the training set{nearest}"
+            )
+        strangers[str(key)] += 1
+    if strangers:
+        listed = ", ".join(f"`{k}` ({n})" for k, n in strangers.items())
+        notes.append(f"{sum(strangers.values())} {name} rows of classes that train lacks left out: {listed}")
+    kept = [i for i, key in enumerate(keys) if key in index]
+    encoded = [index[keys[i]] for i in kept]
+    return split.select(kept).remove_columns("label").add_column("label", encoded)
+
+
+def _targets(split: Dataset, origin: str) -> Dataset:
+    """Turn labels into finite floats."""
+    values = [_number(v) for v in split["label"]]
+    for value, raw, line in zip(values, split["label"], split["line"], strict=True):
+        if value is None or not math.isfinite(value):
+            raise DataError(f"{origin} line {line}: target is {raw!r}; wanted a finite number")
+    return split.remove_columns("label").add_column("label", values)
+
+
+def _drop_empty(train: Dataset, notes: list[str]) -> Dataset:
+    """Take empty texts out of train."""
+    kept = [i for i, text in enumerate(train["text"]) if text.strip()]
+    if len(kept) < len(train):
+        notes.append(f"{len(train) - len(kept):,} empty texts taken out of train")
+    return train.select(kept) if len(kept) < len(train) else train
+
+
+def _keys(split: Dataset) -> list[tuple[str, str]]:
+    """Return what makes two rows the same: their texts without spaces around."""
+    second = split["text2"] if "text2" in split.column_names else [""] * len(split)
+    return [(a.strip(), b.strip()) for a, b in zip(split["text"], second, strict=True)]
+
+
+def _cut(train: Dataset, fraction: float, seed: int, task: str) -> tuple[Dataset, Dataset]:
+    """Cut a dev split off train; equal texts stay together, classes keep their shares."""
+    keys = _keys(train)
+    first = {key: i for i, key in reversed(list(enumerate(keys)))}
+    labels = train["label"]
+    groups: dict[Any, list[tuple[str, str]]] = {}
+    for key, i in first.items():
+        groups.setdefault(labels[i] if task == "classification" else 0, []).append(key)
+    random = np.random.default_rng(seed)
+    chosen: set[tuple[str, str]] = set()
+    for group in sorted(groups):
+        members = sorted(groups[group])
+        count = min(len(members) - 1, max(1, round(fraction * len(members))))
+        chosen |= {members[i] for i in random.permutation(len(members))[:count]}
+    if not chosen:
+        raise DataError("too few rows to cut a dev split off train; wanted two of some class")
+    inside = [key in chosen for key in keys]
+    return (
+        train.select([i for i, yes in enumerate(inside) if not yes]),
+        train.select([i for i, yes in enumerate(inside) if yes]),
+    )
+
+
+def _leaks(
+    splits: dict[str, Dataset], drop: bool, notes: list[str]
+) -> dict[str, Dataset]:
+    """Count, and drop if asked, texts that stand in two splits."""
+    for lower, upper in (("train", "dev"), ("train", "test"), ("dev", "test")):
+        if upper not in splits:
+            continue
+        held = set(_keys(splits[upper]))
+        kept = [i for i, key in enumerate(_keys(splits[lower])) if key not in held]
+        shared = len(splits[lower]) - len(kept)
+        if shared:
+            done = f"dropped from {lower}" if drop else "kept; --drop-leaks drops them"
+            share = len(held & set(_keys(splits[lower]))) / max(1, len(held))
+            notes.append(
+                f"{shared:,} {lower} rows also stand in {upper} ({share:.1%} of it): {done}"
+            )
+            if drop:
+                splits[lower] = splits[lower].select(kept)
+                if not kept:
+                    raise DataError(f"every {lower} row also stands in {upper}; nothing is left")
+    return splits
+
+
+def _count(splits: dict[str, Dataset], labels: tuple[str, ...], notes: list[str]) -> None:
+    """Note duplicates, contradictions and labels seen once."""
+    seen: dict[tuple[str, str], set[Any]] = {}
+    keys = _keys(splits["train"])
+    for key, label in zip(keys, splits["train"]["label"], strict=True):
+        seen.setdefault(key, set()).add(label)
+    if len(seen) < len(keys):
+        notes.append(f"{len(keys) - len(seen):,} duplicate rows in train: kept")
+    torn = sum(len(found) > 1 for found in seen.values())
+    if torn and labels:
+        notes.append(f"{torn:,} train texts carry more than one label")
+    counts = Counter(splits["train"]["label"])
+    for what, wanted in (("seen once", 1), ("never seen", 0)):
+        names = [label for i, label in enumerate(labels) if counts[i] == wanted]
+        if names:
+            notes.append(f"labels {what} in train: {', '.join(names)}")
+    for name in ("dev", "test"):
+        empty = sum(not text.strip() for text in splits[name]["text"]) if name in splits else 0
+        if empty:
+            notes.append(f"{empty:,} empty texts in {name}: kept")

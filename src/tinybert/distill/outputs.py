@@ -1,0 +1,262 @@
+"""Teacher outputs as columns: computed once, kept on disk, read memory-mapped by every later run."""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import torch
+from datasets import Dataset
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from tinybert.artifact import hash_file
+from tinybert.data import TaskData
+from tinybert.distill.infer import batches_by_length, has_types
+from tinybert.errors import ConfigError
+from tinybert.observe import Observer
+from tinybert.text import Tokenizer, pad_batch
+
+__all__ = ["Collator", "add_teacher_outputs", "cache_folder", "tokenize"]
+
+_CHUNK = 512
+
+
+def cache_folder() -> Path:
+    """Return where teacher outputs are kept: ``$TINYBERT_CACHE``, else ``~/.cache/tinybert``."""
+    return Path(os.environ.get("TINYBERT_CACHE") or Path.home() / ".cache" / "tinybert")
+
+
+def tokenize(split: Dataset, tokenizer: Tokenizer, data: TaskData) -> Dataset:
+    """Return the rows a model reads.
+
+    Returns:
+        Columns ``input_ids`` and ``token_type_ids`` (lists of int), ``length`` (tokens) and
+        ``labels`` (int64 class, or float32 target).
+    """
+    ids, types = tokenizer.encode(split["text"], split["text2"] if data.pair else None)
+    features = datasets.Features(
+        {
+            "input_ids": datasets.List(datasets.Value("int32")),
+            "token_type_ids": datasets.List(datasets.Value("int8")),
+            "length": datasets.Value("int32"),
+            "labels": datasets.Value("float32" if data.task == "regression" else "int64"),
+        }
+    )
+    columns = {
+        "input_ids": ids,
+        "token_type_ids": types,
+        "length": [len(row) for row in ids],
+        "labels": list(split["label"]),
+    }
+    return Dataset.from_dict(columns, features=features)
+
+
+def add_teacher_outputs(
+    rows: Dataset,
+    teacher: PreTrainedModel,
+    teacher_folder: str | Path,
+    *,
+    pad_id: int,
+    hidden: Sequence[int] = (),
+    scores: Sequence[int] = (),
+    bf16: bool = False,
+    say: Callable[[str], None] = print,
+) -> Dataset:
+    """Return the rows with the teacher's outputs beside them.
+
+    The cache file's name is a hash of the token ids, the teacher's weights and what is asked for, so
+    a changed text, tokenizer or teacher never meets old outputs.
+
+    Args:
+        rows: From ``tokenize``.
+        teacher: The teacher, in eval mode.
+        teacher_folder: Its folder; the weights' hash is part of the key.
+        pad_id: Token id of padding.
+        hidden: Layers whose hidden states are kept (0 = embeddings).
+        scores: Layers whose attention scores are kept.
+        bf16: Compute in bfloat16.
+        say: Told whether the outputs came from disk or are being computed.
+
+    Returns:
+        The rows plus ``teacher_logits`` (C floats) and, flattened to float16, ``hidden_N`` (T·E) and
+        ``scores_N`` (H·T·T).
+
+    Raises:
+        ConfigError: The outputs would not fit on the disk.
+    """
+    key = _key(rows, teacher_folder, hidden, scores, bf16)
+    path = cache_folder() / f"teacher-{key}.arrow"
+    kept = "logits" + (f" and layers {sorted({*hidden, *scores})}" if hidden or scores else "")
+    if path.is_file():
+        say(f"teacher outputs: {kept} of {len(rows):,} texts read from {path}")
+        path.touch()
+    else:
+        size = _predicted_bytes(rows, teacher, hidden, scores)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _check_disk(path.parent, size)
+        say(f"teacher outputs: computing {kept} of {len(rows):,} texts once ({size / 1e6:,.0f} MB)")
+    compute = _Compute(teacher, pad_id, tuple(hidden), tuple(scores), bf16)
+    added: Dataset = rows.map(
+        compute,
+        batched=True,
+        batch_size=_CHUNK,
+        writer_batch_size=_CHUNK,
+        features=datasets.Features(rows.features | _features(hidden, scores)),
+        cache_file_name=str(path),
+        load_from_cache_file=True,
+        new_fingerprint=key,
+        desc="teacher",
+    )
+    return added.with_format("numpy")
+
+
+class _Compute:
+    """Runs the teacher over a chunk of rows, longest first, and returns its outputs in order."""
+
+    def __init__(
+        self,
+        teacher: PreTrainedModel,
+        pad_id: int,
+        hidden: tuple[int, ...],
+        scores: tuple[int, ...],
+        bf16: bool,
+    ) -> None:
+        self._teacher, self._pad_id = teacher.eval(), pad_id
+        self._hidden, self._scores, self._bf16 = hidden, scores, bf16
+
+    def __call__(self, chunk: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        count = len(chunk["input_ids"])
+        names = ["teacher_logits", *_names(self._hidden, self._scores)]
+        columns: dict[str, list[Any]] = {name: [None] * count for name in names}
+        device = self._teacher.device
+        for picked in batches_by_length(chunk["length"], 32):
+            batch = pad_batch(
+                [chunk["input_ids"][i] for i in picked],
+                [chunk["token_type_ids"][i] for i in picked],
+                self._pad_id,
+            )
+            if not has_types(self._teacher):
+                del batch["token_type_ids"]
+            tensors = {name: torch.from_numpy(array).to(device) for name, array in batch.items()}
+            outputs = self._outputs(tensors)
+            for name, array in outputs.items():
+                for row, i in enumerate(picked):
+                    columns[name][i] = _unpadded(name, array[row], chunk["length"][i])
+        return columns
+
+    def _outputs(self, tensors: dict[str, Tensor]) -> dict[str, np.ndarray]:
+        kind = self._teacher.device.type
+        fast = torch.autocast(kind, torch.bfloat16) if self._bf16 else nullcontext()
+        with (
+            torch.inference_mode(),
+            fast,
+            Observer(self._teacher, hidden=self._hidden, scores=self._scores) as seen,
+        ):
+            logits = self._teacher(**tensors).logits
+            found = {"teacher_logits": logits.float()}
+            found |= {f"hidden_{n}": seen.hidden(n).half() for n in self._hidden}
+            found |= {f"scores_{n}": seen.scores(n).half() for n in self._scores}
+        return {name: value.cpu().numpy() for name, value in found.items()}
+
+
+class Collator:
+    """Turns rows into one padded batch of tensors.
+
+    Args:
+        pad_id: Token id of padding.
+        heads: Attention heads of the teacher, to restore the shape of its scores.
+    """
+
+    def __init__(self, pad_id: int, heads: int = 1) -> None:
+        self._pad_id, self._heads = pad_id, heads
+
+    def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Tensor]:
+        """Return ``input_ids``, ``attention_mask``, ``token_type_ids``, ``labels`` and the outputs."""
+        batch = pad_batch(
+            [row["input_ids"] for row in rows], [row["token_type_ids"] for row in rows], self._pad_id
+        )
+        tensors = {name: torch.from_numpy(array) for name, array in batch.items()}
+        tensors["labels"] = torch.from_numpy(np.asarray([row["labels"] for row in rows]))
+        for name in rows[0]:
+            if name == "teacher_logits":
+                stacked = np.stack([np.asarray(row[name], dtype=np.float32) for row in rows])
+                tensors[name] = torch.from_numpy(stacked)
+            elif name.startswith(("hidden_", "scores_")):
+                tensors[name] = torch.from_numpy(self._restore(name, rows))
+        return tensors
+
+    def _restore(self, name: str, rows: list[dict[str, Any]]) -> np.ndarray:
+        """Pad flattened outputs back to (B, T, E) or (B, H, T, T)."""
+        longest = max(len(row["input_ids"]) for row in rows)
+        if name.startswith("hidden_"):
+            width = len(rows[0][name]) // len(rows[0]["input_ids"])
+            full = np.zeros((len(rows), longest, width), dtype=np.float32)
+            for out, row in zip(full, rows, strict=True):
+                t = len(row["input_ids"])
+                out[:t] = np.asarray(row[name]).reshape(t, width)
+            return full
+        full = np.zeros((len(rows), self._heads, longest, longest), dtype=np.float32)
+        for out, row in zip(full, rows, strict=True):
+            t = len(row["input_ids"])
+            out[:, :t, :t] = np.asarray(row[name]).reshape(self._heads, t, t)
+        return full
+
+
+def _unpadded(name: str, array: np.ndarray, tokens: int) -> np.ndarray:
+    """Cut padding off one row of an output and flatten it."""
+    if name.startswith("hidden_"):
+        return array[:tokens].reshape(-1)
+    return array[:, :tokens, :tokens].reshape(-1) if name.startswith("scores_") else array
+
+
+def _names(hidden: Sequence[int], scores: Sequence[int]) -> list[str]:
+    """Return the column names of layer outputs."""
+    return [f"hidden_{n}" for n in hidden] + [f"scores_{n}" for n in scores]
+
+
+def _features(hidden: Sequence[int], scores: Sequence[int]) -> dict[str, Any]:
+    """Return the column types of teacher outputs."""
+    layers = {name: datasets.List(datasets.Value("float16")) for name in _names(hidden, scores)}
+    return {"teacher_logits": datasets.List(datasets.Value("float32"))} | layers
+
+
+def _key(
+    rows: Dataset, folder: str | Path, hidden: Sequence[int], scores: Sequence[int], bf16: bool
+) -> str:
+    """Hash everything that decides the outputs."""
+    digest = hashlib.sha256()
+    for name in ("input_ids", "token_type_ids", "labels"):
+        for chunk in rows.data.column(name).chunks:
+            for buffer in chunk.buffers():
+                digest.update(buffer or b"")
+    for path in sorted(Path(folder).glob("*.safetensors")):
+        digest.update(hash_file(path).encode())
+    digest.update(repr((tuple(hidden), tuple(scores), bf16)).encode())
+    return digest.hexdigest()[:32]
+
+
+def _predicted_bytes(
+    rows: Dataset, teacher: PreTrainedModel, hidden: Sequence[int], scores: Sequence[int]
+) -> int:
+    """Return how many bytes the columns will take."""
+    lengths = np.asarray(rows["length"], dtype=np.int64)
+    config: Any = teacher.config
+    states = int(lengths.sum()) * int(config.hidden_size) * len(hidden)
+    maps = int((lengths**2).sum()) * int(config.num_attention_heads) * len(scores)
+    return 2 * (states + maps) + 4 * len(rows) * int(config.num_labels)
+
+
+def _check_disk(folder: Path, size: int) -> None:
+    """Refuse to start a computation whose result has no room."""
+    free = shutil.disk_usage(folder).free
+    if size > free:
+        raise ConfigError(
+            f"the teacher's outputs need {size / 1e9:,.1f} GB in {folder}, {free / 1e9:,.1f} GB are "
+            "free; set TINYBERT_CACHE to a larger disk, or set layer_stage.attention to 0"
+        )

@@ -1,0 +1,196 @@
+"""The recipe: every setting of a run as typed data, read from TOML or flags, saved with the run."""
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from tinybert.artifact import write_atomic
+from tinybert.errors import ConfigError, near_miss
+
+__all__ = [
+    "DataSettings",
+    "LayerStage",
+    "PredictionStage",
+    "Recipe",
+    "ShipSettings",
+    "Stage",
+    "StudentSettings",
+    "TeacherSettings",
+    "load",
+    "save",
+]
+
+
+class _Section(BaseModel):
+    """A section that refuses unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class DataSettings(_Section):
+    """Where the labelled texts are and which columns hold what (see ``data.load``)."""
+
+    source: str = "helpdesk"
+    text: str | None = None
+    text2: str | None = None
+    label: str | None = None
+    language: str | None = None
+    task: Literal["auto", "classification", "regression"] = "auto"
+    dev: str | None = None
+    test: str | None = None
+    dev_fraction: float = Field(0.1, gt=0, lt=0.9)
+    drop_leaks: bool = False
+
+
+class TeacherSettings(_Section):
+    """The teacher and how it is fine-tuned; ``teach`` = auto fine-tunes only where there is no head."""
+
+    model: str = "sentence-transformers/all-MiniLM-L6-v2"
+    teach: Literal["auto", "always", "never"] = "auto"
+    epochs: float = Field(4.0, gt=0)
+    learning_rate: float = Field(1e-4, gt=0)
+    batch_size: int = Field(32, ge=1)
+    dropout: float | None = Field(None, ge=0, lt=1)
+
+
+class StudentSettings(_Section):
+    """Sizes of the student; ``layers`` is a number or a list of teacher layers counted from 0."""
+
+    layers: int | tuple[int, ...] = 3
+    hidden: int | None = Field(None, ge=1)
+    heads: int | None = Field(None, ge=1)
+    intermediate: int | None = Field(None, ge=1)
+    start: Literal["teacher", "random"] = "teacher"
+    mapping: Literal["uniform", "last"] | tuple[int, ...] = "uniform"
+    freeze_embeddings: bool = False
+    dropout: float = Field(0.0, ge=0, lt=1)
+
+
+class Stage(_Section):
+    """One training stage: its length and the weight of each loss."""
+
+    epochs: float = Field(4.0, ge=0)
+    learning_rate: float = Field(3e-4, gt=0)
+    batch_size: int = Field(32, ge=1)
+    warmup: float = Field(0.1, ge=0, le=1)
+    attention: float = Field(0.0, ge=0)
+    hidden: float = Field(0.0, ge=0)
+    embedding: float = Field(0.0, ge=0)
+    prediction: float = Field(0.0, ge=0)
+    hard_labels: float = Field(0.0, ge=0, le=1)
+    temperature: float = Field(1.0, gt=0)
+
+
+class LayerStage(Stage):
+    """Attention, hidden-state and embedding distillation (the paper's intermediate stage)."""
+
+    attention: float = Field(1.0, ge=0)
+    hidden: float = Field(1.0, ge=0)
+    embedding: float = Field(1.0, ge=0)
+
+
+class PredictionStage(Stage):
+    """Prediction distillation."""
+
+    learning_rate: float = Field(1e-4, gt=0)
+    prediction: float = Field(1.0, ge=0)
+
+
+class ShipSettings(_Section):
+    """What goes into the artifact and which limits it must hold."""
+
+    keep_fp32: bool = False
+    baselines: bool = True
+    max_flips: float = Field(0.005, ge=0, le=1)
+    max_drop: float = Field(0.003, ge=0, le=1)
+
+
+class Recipe(_Section):
+    """Everything that decides a run's outcome."""
+
+    out: str = "runs/tinybert"
+    seed: int = Field(0, ge=0)
+    max_length: int = Field(128, ge=4)
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    data: DataSettings = DataSettings()
+    teacher: TeacherSettings = TeacherSettings()
+    student: StudentSettings = StudentSettings()
+    layer_stage: LayerStage = LayerStage()
+    prediction_stage: PredictionStage = PredictionStage()
+    ship: ShipSettings = ShipSettings()
+
+
+def load(path: str | Path | None = None, overrides: Mapping[str, Any] | None = None) -> Recipe:
+    """Read a recipe from TOML and put single settings over it.
+
+    Args:
+        path: A TOML file; None starts from the defaults.
+        overrides: Values by dotted name, such as ``{"student.layers": 3}``.
+
+    Raises:
+        ConfigError: No such file, not TOML, an unknown setting (with the near miss), or a value out
+            of range; all at once.
+    """
+    values: dict[str, Any] = {}
+    if path is not None:
+        try:
+            values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise ConfigError(f"recipe {path} does not exist") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"recipe {path} is not TOML: {error}") from error
+    for name, value in (overrides or {}).items():
+        _set(values, name, value)
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        where = f" in {path}" if path is not None else ""
+        raise ConfigError("; ".join(_explain(e, where) for e in error.errors())) from error
+
+
+def save(recipe: Recipe, path: str | Path) -> None:
+    """Write a recipe as TOML that ``load`` reads back to the same recipe."""
+    values = recipe.model_dump(exclude_none=True)
+    top = {k: v for k, v in values.items() if not isinstance(v, dict)}
+    lines = [f"{k} = {_toml(v)}" for k, v in top.items()]
+    for section, settings in values.items():
+        if isinstance(settings, dict):
+            lines += ["", f"[{section}]", *(f"{k} = {_toml(v)}" for k, v in settings.items())]
+    write_atomic(path, ("\n".join(lines) + "\n").encode())
+
+
+def _set(values: dict[str, Any], name: str, value: Any) -> None:
+    """Put a value under a dotted name."""
+    *sections, key = name.split(".")
+    for section in sections:
+        values = values.setdefault(section, {})
+        if not isinstance(values, dict):
+            raise ConfigError(f"`{section}` in `{name}` is a setting, not a section")
+    values[key] = value
+
+
+def _explain(error: Any, where: str) -> str:
+    """Say one validation problem in our words."""
+    path = [str(part) for part in error["loc"]]
+    name = ".".join(path)
+    if error["type"] == "extra_forbidden":
+        section: Any = Recipe
+        for part in path[:-1]:
+            section = section.model_fields[part].annotation
+        return f"unknown setting `{name}`{where}{near_miss(path[-1], section.model_fields)}"
+    return f"`{name}` is {error['input']!r}{where}; {error['msg'][0].lower()}{error['msg'][1:]}"
+
+
+def _toml(value: Any) -> str:
+    """Write a scalar or a list of numbers as TOML."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+        return f'"{escaped}"'
+    if isinstance(value, tuple | list):
+        return "[" + ", ".join(_toml(v) for v in value) + "]"
+    return repr(value)

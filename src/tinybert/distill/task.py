@@ -1,0 +1,313 @@
+"""Task-specific distillation, top to bottom: data, teacher, student, layer stage, prediction stage."""
+
+import json
+import platform
+import time
+import tomllib
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel, set_seed
+
+from tinybert import data as data_room
+from tinybert import metrics
+from tinybert._version import __version__
+from tinybert.artifact import write_atomic
+from tinybert.data import TaskData
+from tinybert.distill import recipe as recipes
+from tinybert.distill.infer import load_classifier, resolve, save_tokenizer
+from tinybert.distill.objective import Objective, teacher_columns
+from tinybert.distill.outputs import Collator, add_teacher_outputs, tokenize
+from tinybert.distill.recipe import Recipe, Stage
+from tinybert.distill.teach import (
+    check_teacher,
+    dev_metrics,
+    fine_tune,
+    has_head,
+    save_model,
+    settings_for,
+)
+from tinybert.distill.trainer import run_stage, use_bf16
+from tinybert.errors import ConfigError
+from tinybert.mapping import layer_map
+from tinybert.student import make_student
+from tinybert.text import Tokenizer
+
+__all__ = ["distill", "teach"]
+
+Say = Callable[[str], None]
+
+
+def teach(recipe: Recipe, say: Say = print) -> Path:
+    """Fine-tune the recipe's teacher on its data.
+
+    Returns:
+        The run's ``teacher`` folder; called again, it goes on where it stopped.
+
+    Raises:
+        TinyBertError: Data, teacher or settings cannot be used.
+    """
+    run = _open(recipe)
+    data = _load(recipe, say)
+    teacher, _, _ = _teacher(recipe, data, run, say, {})
+    return Path(teacher)
+
+
+def distill(recipe: Recipe, say: Say = print) -> Path:
+    """Distil the recipe's teacher into a student; called again, it goes on where it stopped.
+
+    Args:
+        recipe: Every setting.
+        say: Told of each step.
+
+    Returns:
+        The run's folder: ``teacher``, ``student``, ``label_only`` (if baselines are wanted),
+        ``data``, ``stages``, ``run.json``, ``recipe.toml``.
+
+    Raises:
+        TinyBertError: Data, teacher or settings cannot be used; before any training starts.
+    """
+    run = _open(recipe)
+    data = _load(recipe, say)
+    seconds: dict[str, float] = {}
+    folder, teacher, tokenizer = _teacher(recipe, data, run, say, seconds)
+    teacher_dev = check_teacher(teacher, folder, tokenizer, data, recipe.max_length)
+    say(f"teacher on dev: {_show(teacher_dev)}")
+    student = _student(recipe, teacher)
+    _stages(recipe, data, run, say, seconds, teacher, folder, student, tokenizer)
+    save_model(student, folder, run / "student")
+    student_dev = dev_metrics(student, tokenizer, data)()
+    say(f"student on dev: {_show(student_dev)}")
+    if recipe.ship.baselines:
+        _label_only(recipe, data, run, say, seconds, teacher, folder, tokenizer)
+    data_room.save(data, run / "data")
+    _write_run(recipe, data, run, folder, student, seconds, {"teacher": teacher_dev, "student": student_dev})
+    return run
+
+
+def _open(recipe: Recipe) -> Path:
+    """Create the run's folder, or go on with one of the same recipe."""
+    run = Path(recipe.out)
+    path = run / "recipe.toml"
+    if path.is_file():
+        old = tomllib.loads(path.read_text(encoding="utf-8"))
+        new = recipe.model_dump(exclude_none=True, mode="json")
+        changed = sorted(_differences(old, new))
+        if changed:
+            raise ConfigError(
+                f"{run} holds a run with other settings ({', '.join(changed)}); "
+                "choose another --out, or remove that folder"
+            )
+    run.mkdir(parents=True, exist_ok=True)
+    recipes.save(recipe, path)
+    return run
+
+
+def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
+    """Return the dotted names under which two recipes differ."""
+    found = []
+    for name in old.keys() | new.keys():
+        a, b = old.get(name), new.get(name)
+        if isinstance(a, dict) and isinstance(b, dict):
+            found += _differences(a, b, f"{prefix}{name}.")
+        elif a != b and prefix + name not in ("out",):
+            found.append(prefix + name)
+    return found
+
+
+def _load(recipe: Recipe, say: Say) -> TaskData:
+    """Read the data and say what was found."""
+    settings = recipe.data.model_dump()
+    data = data_room.load(settings.pop("source"), **settings, seed=recipe.seed)
+    counts = ", ".join(f"{name} {len(rows):,}" for name, rows in data.splits().items())
+    what = f"{len(data.labels)} labels" if data.labels else "real-valued targets"
+    say(f"data {data.name}: {counts}; {'pairs, ' if data.pair else ''}{what}")
+    for note in data.notes:
+        say(f"  {note}")
+    return data
+
+
+def _teacher(
+    recipe: Recipe, data: TaskData, run: Path, say: Say, seconds: dict[str, float]
+) -> tuple[str, PreTrainedModel, Tokenizer]:
+    """Return the teacher's folder, the teacher and its tokenizer; fine-tune it where needed."""
+    settings = recipe.teacher
+    source = resolve(settings.model)
+    ready = run / "teacher"
+    if settings.teach == "never" or (settings.teach == "auto" and has_head(source)):
+        place = ready if not Path(source).is_dir() else Path(source)
+        model = load_classifier(source)
+        if not (place / "tokenizer.json").is_file():
+            place = ready
+            save_model(model, source, place)
+        return str(place), model, Tokenizer(place, max_length=recipe.max_length)
+    if not (ready / "model.safetensors").is_file():
+        set_seed(recipe.seed)
+        dropout = {} if settings.dropout is None else _dropouts(settings.dropout)
+        model = load_classifier(source, **settings_for(data), **dropout)
+        save_tokenizer(source, run / "stages" / "teach" / "tokenizer")
+        tokenizer = Tokenizer(run / "stages" / "teach" / "tokenizer", max_length=recipe.max_length)
+        say(f"teaching {settings.model}: {settings.epochs:g} epochs")
+        stage = Stage(
+            epochs=settings.epochs,
+            learning_rate=settings.learning_rate,
+            batch_size=settings.batch_size,
+        )
+        started = time.monotonic()
+        fine_tune(
+            model, tokenizer, data, run / "stages" / "teach", stage=stage, recipe=recipe
+        )
+        seconds["teach"] = time.monotonic() - started
+        save_model(model, source, ready)
+    return str(ready), load_classifier(ready), Tokenizer(ready, max_length=recipe.max_length)
+
+
+def _dropouts(value: float) -> dict[str, float]:
+    """Return the config values that set every dropout."""
+    return {"hidden_dropout_prob": value, "attention_probs_dropout_prob": value}
+
+
+def _student(recipe: Recipe, teacher: PreTrainedModel) -> PreTrainedModel:
+    """Make the student the recipe describes."""
+    settings = recipe.student
+    set_seed(recipe.seed)
+    student = make_student(
+        teacher,
+        settings.layers,
+        hidden=settings.hidden,
+        heads=settings.heads,
+        intermediate=settings.intermediate,
+        dropout=settings.dropout,
+        random=settings.start == "random",
+    )
+    if settings.freeze_embeddings:
+        for name, weight in student.named_parameters():
+            if "word_embeddings" in name:
+                weight.requires_grad_(False)
+    return student
+
+
+def _stages(
+    recipe: Recipe,
+    data: TaskData,
+    run: Path,
+    say: Say,
+    seconds: dict[str, float],
+    teacher: PreTrainedModel,
+    folder: str,
+    student: PreTrainedModel,
+    tokenizer: Tokenizer,
+) -> None:
+    """Run the layer stage, then the prediction stage."""
+    config: Any = teacher.config
+    g = layer_map(
+        recipe.student.mapping,
+        int(student.config.num_hidden_layers),
+        int(config.num_hidden_layers),
+    )
+    rows = tokenize(data.train, tokenizer, data)
+    collate = Collator(tokenizer.pad_id, int(config.num_attention_heads))
+    for name, stage in (("layer", recipe.layer_stage), ("prediction", recipe.prediction_stage)):
+        if stage.epochs == 0:
+            continue
+        hidden, scores = teacher_columns(stage, g)
+        started = time.monotonic()
+        columns = add_teacher_outputs(
+            rows,
+            teacher,
+            folder,
+            pad_id=tokenizer.pad_id,
+            hidden=hidden,
+            scores=scores,
+            bf16=use_bf16(recipe.precision),
+            say=say,
+        )
+        seconds[f"{name} outputs"] = time.monotonic() - started
+        say(f"{name} stage: {stage.epochs:g} epochs, student layers 1..{len(g)} from {list(g)}")
+        objective = Objective(
+            student, stage, g, int(config.hidden_size), regression=data.task == "regression"
+        )
+        started = time.monotonic()
+        run_stage(
+            run / "stages" / name,
+            objective,
+            columns,
+            collate,
+            epochs=stage.epochs,
+            learning_rate=stage.learning_rate,
+            batch_size=stage.batch_size,
+            warmup=stage.warmup,
+            seed=recipe.seed,
+            bf16=use_bf16(recipe.precision),
+            evaluate=dev_metrics(student, tokenizer, data),
+            keep_best=metrics.MAIN[data.task] if stage.prediction else None,
+        )
+        seconds[name] = time.monotonic() - started
+        student.eval()
+
+
+def _label_only(
+    recipe: Recipe,
+    data: TaskData,
+    run: Path,
+    say: Say,
+    seconds: dict[str, float],
+    teacher: PreTrainedModel,
+    folder: str,
+    tokenizer: Tokenizer,
+) -> None:
+    """Train the same student from the same start on the labels alone, for as many steps."""
+    if (run / "label_only" / "model.safetensors").is_file():
+        return
+    epochs = recipe.layer_stage.epochs + recipe.prediction_stage.epochs
+    say(f"baseline: the same student on labels alone, {epochs:g} epochs, best on dev")
+    stage = recipe.prediction_stage.model_copy(update={"epochs": epochs, "prediction": 0.0})
+    started = time.monotonic()
+    model = _student(recipe, teacher)
+    fine_tune(model, tokenizer, data, run / "stages" / "label_only", stage=stage, recipe=recipe)
+    seconds["label_only"] = time.monotonic() - started
+    save_model(model, folder, run / "label_only")
+
+
+def _write_run(
+    recipe: Recipe,
+    data: TaskData,
+    run: Path,
+    teacher: str,
+    student: PreTrainedModel,
+    seconds: dict[str, float],
+    dev: dict[str, dict[str, float]],
+) -> None:
+    """Write what the run was and took; times of an earlier, interrupted call stay."""
+    path = run / "run.json"
+    old = json.loads(path.read_text(encoding="utf-8"))["stages"] if path.is_file() else {}
+    packages = ("torch", "transformers", "datasets", "tokenizers", "numpy")
+    about = {
+        "task": data.task,
+        "labels": list(data.labels),
+        "pair": data.pair,
+        "language": recipe.data.language,
+        "max_length": recipe.max_length,
+        "teacher": teacher,
+        "student_layers": int(student.config.num_hidden_layers),
+        "seed": recipe.seed,
+        "data": {name: len(rows) for name, rows in data.splits().items()},
+        "dev": dev,
+        "stages": {**seconds, **{k: v for k, v in old.items() if v > seconds.get(k, 0)}},
+        "notes": list(data.notes),
+        "versions": {
+            "tinybert": __version__,
+            "python": platform.python_version(),
+            **{name: metadata.version(name) for name in packages},
+        },
+        "threads": torch.get_num_threads(),
+    }
+    write_atomic(path, (json.dumps(about, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def _show(found: dict[str, float]) -> str:
+    """Return metrics as one line."""
+    return ", ".join(f"{name} {value:.3f}" for name, value in found.items())

@@ -1,0 +1,179 @@
+"""Fine-tunes a pretrained encoder into a teacher, and checks a teacher before anyone learns from it."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from transformers import PreTrainedModel
+
+from tinybert import metrics
+from tinybert.data import TaskData
+from tinybert.distill.infer import (
+    load_classifier,
+    longest_input,
+    predict_logits,
+    resolve,
+    save_tokenizer,
+)
+from tinybert.distill.objective import Objective
+from tinybert.distill.outputs import Collator, tokenize
+from tinybert.distill.recipe import Recipe, Stage
+from tinybert.distill.trainer import run_stage, use_bf16
+from tinybert.errors import ConfigError
+from tinybert.text import Tokenizer
+
+__all__ = ["check_teacher", "dev_metrics", "fine_tune", "has_head", "save_model"]
+
+
+def has_head(model: str | Path) -> bool:
+    """Whether a folder or hub id holds a fine-tuned classifier rather than a bare encoder."""
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(resolve(model))
+    return any("SequenceClassification" in name for name in config.architectures or [])
+
+
+def fine_tune(
+    start: PreTrainedModel,
+    tokenizer: Tokenizer,
+    data: TaskData,
+    folder: str | Path,
+    *,
+    stage: Stage,
+    recipe: Recipe,
+    keep_best: bool = True,
+) -> PreTrainedModel:
+    """Train a classifier on the labels alone.
+
+    Args:
+        start: The model to train, in place.
+        tokenizer: Its tokenizer.
+        data: Labelled splits; dev decides which epoch is kept.
+        folder: The stage's folder (checkpoints, log); an interrupted call goes on from there.
+        stage: Length and rate.
+        recipe: Seed and precision.
+        keep_best: Take the epoch that is best on dev rather than the last.
+
+    Returns:
+        The trained model, in eval mode.
+    """
+    regression = data.task == "regression"
+    labelled = stage.model_copy(update={"hard_labels": 1.0})
+    objective = Objective(start, labelled, (), int(start.config.hidden_size), regression=regression)
+    run_stage(
+        folder,
+        objective,
+        tokenize(data.train, tokenizer, data),
+        Collator(tokenizer.pad_id),
+        epochs=stage.epochs,
+        learning_rate=stage.learning_rate,
+        batch_size=stage.batch_size,
+        warmup=stage.warmup,
+        seed=recipe.seed,
+        bf16=use_bf16(recipe.precision),
+        evaluate=dev_metrics(start, tokenizer, data),
+        keep_best=metrics.MAIN[data.task] if keep_best else None,
+    )
+    return start.eval()
+
+
+def dev_metrics(
+    model: PreTrainedModel, tokenizer: Tokenizer, data: TaskData
+) -> Callable[[], dict[str, float]]:
+    """Return a function that measures a model on dev."""
+    texts, targets = list(data.dev["text"]), np.asarray(data.dev["label"])
+    second = list(data.dev["text2"]) if data.pair else None
+
+    def measure() -> dict[str, float]:
+        logits = predict_logits(
+            model, texts, second, max_length=tokenizer.max_length, tokenizer=tokenizer
+        )
+        return metrics.compute(data.task, logits, targets)
+
+    return measure
+
+
+def settings_for(data: TaskData) -> dict[str, Any]:
+    """Return the config values of a head for this task."""
+    if data.task == "regression":
+        return {"num_labels": 1, "problem_type": "regression"}
+    names = dict(enumerate(data.labels))
+    return {
+        "num_labels": len(names),
+        "id2label": names,
+        "label2id": {name: i for i, name in names.items()},
+        "problem_type": "single_label_classification",
+    }
+
+
+def check_teacher(
+    model: PreTrainedModel, name: str, tokenizer: Tokenizer, data: TaskData, max_length: int
+) -> dict[str, float]:
+    """Refuse a teacher that a student could only learn nonsense from; say every reason at once.
+
+    Args:
+        model: The fine-tuned teacher.
+        name: What to call it.
+        tokenizer: Its tokenizer.
+        data: The task; dev is used.
+        max_length: Longest input in tokens.
+
+    Returns:
+        The teacher's dev metrics.
+
+    Raises:
+        ConfigError: Labels or their order differ from the data's, the tokenizer knows ids that the
+            model lacks, inputs are longer than the model takes, or the teacher is no better on dev
+            than the majority class.
+    """
+    problems = []
+    vocabulary = int(model.config.vocab_size)
+    if tokenizer.vocab_size > vocabulary:
+        problems.append(
+            f"its tokenizer has {tokenizer.vocab_size:,} pieces, its embeddings {vocabulary:,} rows"
+        )
+    if max_length > longest_input(model.config):
+        problems.append(f"max_length is {max_length}, it takes {longest_input(model.config)} tokens")
+    problems += _label_problems(model, data)
+    found: dict[str, float] = {}
+    if not problems:
+        found = dev_metrics(model, tokenizer, data)()
+        main = metrics.MAIN[data.task]
+        floor = metrics.majority(data, "dev")[main]
+        if found[main] <= floor:
+            problems.append(
+                f"its dev {main} is {found[main]:.3f}, the majority class alone has {floor:.3f}; "
+                "fine-tune it first (`tinybert teach`)"
+            )
+    if problems:
+        raise ConfigError(f"teacher {name} cannot teach {data.name}: {'; '.join(problems)}")
+    return found
+
+
+def _label_problems(model: PreTrainedModel, data: TaskData) -> list[str]:
+    """Compare the teacher's labels, and their order, with the data's."""
+    count = int(model.config.num_labels)
+    wanted = len(data.labels) if data.labels else 1
+    if count != wanted:
+        return [f"it gives {count} logits, the data need {wanted}"]
+    if not data.labels:
+        return []
+    names = tuple(str(model.config.id2label[i]) for i in range(count))
+    if names == data.labels or all(n == f"LABEL_{i}" for i, n in enumerate(names)):
+        return []
+    if sorted(names) == sorted(data.labels):
+        return [f"its labels stand in another order: {list(names)}, the data have {list(data.labels)}"]
+    return [f"its labels are {list(names)}, the data have {list(data.labels)}"]
+
+
+def save_model(model: PreTrainedModel, tokenizer_from: str | Path, folder: str | Path) -> None:
+    """Write a plain Hugging Face folder; the old one stays until the new one is whole."""
+    place = Path(folder)
+    partial = place.with_name(f".{place.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    model.save_pretrained(partial)
+    save_tokenizer(tokenizer_from, partial)
+    shutil.rmtree(place, ignore_errors=True)
+    partial.rename(place)

@@ -1,0 +1,215 @@
+"""One training stage on ``transformers.Trainer``: resumable, logged, with its losses in parts."""
+
+import json
+import math
+import shutil
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import (
+    PrinterCallback,
+    ProgressCallback,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+)
+from transformers.trainer_utils import get_last_checkpoint
+
+from tinybert.artifact import write_atomic
+
+__all__ = ["run_stage", "use_bf16"]
+
+_FINAL = "final.safetensors"
+_LOG = "log.json"
+
+
+def run_stage(
+    folder: str | Path,
+    module: nn.Module,
+    dataset: Dataset,
+    collate: Callable[[list[dict[str, Any]]], dict[str, Tensor]],
+    *,
+    epochs: float,
+    learning_rate: float,
+    batch_size: int,
+    warmup: float,
+    seed: int,
+    bf16: bool,
+    evaluate: Callable[[], dict[str, float]] | None = None,
+    keep_best: str | None = None,
+) -> nn.Module:
+    """Train a module to the end, continuing from whatever an earlier, interrupted call left.
+
+    Args:
+        folder: Holds checkpoints, the TensorBoard log, ``log.json`` and the final weights.
+        module: Its forward takes a collated batch and returns ``loss``; trained in place.
+        dataset: Training rows, with a column ``length`` (tokens).
+        collate: Turns rows into a batch.
+        epochs: Passes over the data.
+        learning_rate: Peak of a linear schedule with warm-up.
+        batch_size: Rows a step and device.
+        warmup: Share of the steps during which the rate rises.
+        seed: Seeds order and dropout.
+        bf16: Use bfloat16 for matrix products.
+        evaluate: Gives the dev metrics; called once an epoch, at least every 1,000 steps.
+        keep_best: Name of the dev metric whose best checkpoint is taken at the end; None takes the
+            last.
+
+    Returns:
+        The trained module.
+    """
+    place = Path(folder)
+    if (place / _LOG).is_file():
+        module.load_state_dict(load_file(place / _FINAL))
+        return module
+    place.mkdir(parents=True, exist_ok=True)
+    steps = math.ceil(len(dataset) / batch_size)
+    arguments = TrainingArguments(
+        output_dir=str(place),
+        num_train_epochs=epochs,
+        learning_rate=learning_rate,
+        per_device_train_batch_size=batch_size,
+        warmup_steps=warmup,
+        weight_decay=0.01,
+        lr_scheduler_type="linear",
+        optim="adamw_torch_fused",
+        seed=seed,
+        data_seed=seed,
+        bf16=bf16,
+        use_cpu=not torch.cuda.is_available(),
+        save_strategy="steps",
+        eval_strategy="steps" if evaluate else "no",
+        save_steps=min(steps, 1000),
+        eval_steps=min(steps, 1000),
+        save_total_limit=1 if keep_best is None else 2,
+        load_best_model_at_end=keep_best is not None,
+        metric_for_best_model=keep_best and f"eval_{keep_best}",
+        greater_is_better=True if keep_best else None,
+        logging_steps=max(1, min(50, steps // 4)),
+        report_to=["tensorboard"],
+        remove_unused_columns=False,
+        train_sampling_strategy="group_by_length",
+        length_column_name="length",
+        dataloader_pin_memory=torch.cuda.is_available(),
+        disable_tqdm=not sys.stderr.isatty(),
+        ddp_find_unused_parameters=True,
+    )
+    trainer = _Trainer(
+        model=module,
+        args=arguments,
+        train_dataset=dataset,
+        eval_dataset=dataset.select([]) if evaluate else None,
+        data_collator=collate,
+    )
+    trainer.measure = evaluate
+    for noisy in (ProgressCallback, PrinterCallback):
+        trainer.remove_callback(noisy)
+    trainer.add_callback(_Progress if sys.stderr.isatty() else _Lines)
+    trainer.train(resume_from_checkpoint=_last_whole_checkpoint(place))
+    if trainer.is_world_process_zero():
+        _finish(place, module, trainer)
+    trainer.accelerator.wait_for_everyone()
+    return module
+
+
+def use_bf16(precision: str) -> bool:
+    """Whether to train in bfloat16: only where the hardware multiplies it (``auto``), or if asked.
+
+    Without hardware support bfloat16 on a CPU is many times slower than float32.
+    """
+    if precision != "auto":
+        return precision == "bf16"
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
+    probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return bool(probe and probe())
+
+
+class _Trainer(Trainer):
+    """``Trainer`` that logs the parts of a loss and measures dev quality by a given function."""
+
+    measure: Callable[[], dict[str, float]] | None = None
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: Mapping[str, Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,  # noqa: ARG002
+    ) -> Any:
+        """Return the module's own loss and remember its parts."""
+        outputs = model(**inputs)
+        sums = self.__dict__.setdefault("_sums", defaultdict(lambda: [0.0, 0]))
+        for name, value in outputs.get("parts", {}).items():
+            sums[name][0] += value.detach()
+            sums[name][1] += 1
+        return (outputs["loss"], outputs) if return_outputs else outputs["loss"]
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """Add the mean of each part since the last log."""
+        if "loss" in logs:
+            sums = self.__dict__.pop("_sums", {})
+            logs |= {name: float(total) / count for name, (total, count) in sums.items()}
+        super().log(logs, *args, **kwargs)
+
+    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
+        """Measure the dev set by the function given to the stage."""
+        assert self.measure is not None
+        metrics = {f"eval_{name}": value for name, value in self.measure().items()}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(
+            self.args, self.state, self.control, metrics
+        )
+        return metrics
+
+
+class _Progress(ProgressCallback):
+    """A progress bar that shows the newest figures instead of printing each log line."""
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:  # noqa: ARG002
+        """Show the loss and the newest dev metric behind the bar."""
+        if self.training_bar is not None and logs:
+            shown = {k: v for k, v in logs.items() if k == "loss" or k.startswith("eval_")}
+            if shown:
+                self.training_bar.set_postfix({k: f"{v:.4g}" for k, v in shown.items()})
+
+
+class _Lines(TrainerCallback):
+    """One line for each measurement, where there is no terminal to draw a bar on."""
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:  # noqa: ARG002
+        """Print step, epoch and dev metrics."""
+        shown = {k[5:]: v for k, v in (logs or {}).items() if k.startswith("eval_")}
+        if shown and state.is_world_process_zero:
+            figures = ", ".join(f"{name} {value:.4f}" for name, value in shown.items())
+            print(f"  step {state.global_step}/{state.max_steps}: dev {figures}", flush=True)
+
+
+def _last_whole_checkpoint(folder: Path) -> str | None:
+    """Return the newest complete checkpoint; the state file is written last, so it tells."""
+    while (found := get_last_checkpoint(str(folder))) is not None:
+        try:
+            json.loads((Path(found) / "trainer_state.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            shutil.rmtree(found)
+        else:
+            return str(found)
+    return None
+
+
+def _finish(folder: Path, module: nn.Module, trainer: _Trainer) -> None:
+    """Write the final weights, then the log that marks the stage as done; drop checkpoints."""
+    state = {k: v.detach().cpu().contiguous() for k, v in module.state_dict().items()}
+    save_file(state, folder / f".{_FINAL}.partial")
+    (folder / f".{_FINAL}.partial").replace(folder / _FINAL)
+    history = json.dumps(trainer.state.log_history, indent=1)
+    write_atomic(folder / _LOG, history.encode())
+    for checkpoint in folder.glob("checkpoint-*"):
+        shutil.rmtree(checkpoint)

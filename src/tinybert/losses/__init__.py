@@ -1,0 +1,14 @@
+"""The paper's four losses: pure functions of tensors that own no model."""
+
+from tinybert.losses.attention import attention_loss
+from tinybert.losses.embedding import embedding_loss
+from tinybert.losses.hidden import hidden_loss
+from tinybert.losses.prediction import prediction_loss, regression_loss
+
+__all__ = [
+    "attention_loss",
+    "embedding_loss",
+    "hidden_loss",
+    "prediction_loss",
+    "regression_loss",
+]

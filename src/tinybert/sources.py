@@ -1,0 +1,174 @@
+"""Finds the splits of a data source and the columns that hold text and label."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import datasets as hf
+from datasets import Dataset
+
+from tinybert import datasets as embedded
+from tinybert.errors import DataError, near_miss
+from tinybert.tables import SUFFIXES, read_table
+
+__all__ = ["Columns", "find_columns", "read_splits"]
+
+_SPLITS = {
+    "train": ("train", "training"),
+    "dev": ("dev", "validation", "valid", "val", "eval"),
+    "test": ("test",),
+}
+_PAIRS = (
+    ("text", "text2"),
+    ("sentence1", "sentence2"),
+    ("text_a", "text_b"),
+    ("text1", "text2"),
+    ("question1", "question2"),
+    ("premise", "hypothesis"),
+    ("query", "passage"),
+    ("question", "sentence"),
+)
+_TEXTS = ("text", "sentence", "review", "content", "message", "comment", "query", "question", "title")
+_LABELS = ("label", "labels", "class", "category", "intent", "sentiment", "target", "score", "rating", "stars")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Names of the columns in the source; ``text2`` is None for single texts."""
+
+    text: str
+    text2: str | None
+    label: str
+
+
+def read_splits(
+    source: str | Path,
+    *,
+    language: str | None = None,
+    dev: str | Path | None = None,
+    test: str | Path | None = None,
+) -> dict[str, Dataset]:
+    """Read train, and dev and test where there are any, from a source (see ``data.load``).
+
+    Returns:
+        Splits by our names; each one's ``info.description`` is the file it came from.
+
+    Raises:
+        DataError: No such source, no train split, or a file that cannot be read.
+    """
+    place = Path(source)
+    if str(source) in embedded.NAMES and not place.exists():
+        found: dict[str, Dataset] = dict(embedded.load(str(source), language=language or "en"))
+    elif language is not None:
+        raise DataError(f"language is for embedded data sets; {source} is not one")
+    elif place.is_dir():
+        found = _folder(place)
+    elif place.is_file() or place.suffix in SUFFIXES:
+        found = {"train": _table(place)}
+    else:
+        found = _hub(str(source))
+    for name, path in (("dev", dev), ("test", test)):
+        if path is not None:
+            found[name] = _table(Path(path))
+    return found
+
+
+def find_columns(
+    splits: Mapping[str, Dataset],
+    source: str,
+    *,
+    text: str | None = None,
+    text2: str | None = None,
+    label: str | None = None,
+) -> Columns:
+    """Choose the columns: those given, else the usual names.
+
+    Raises:
+        DataError: A given column is missing, or none of the usual names is there.
+    """
+    names = [n for n in splits["train"].column_names if n != "line"]
+    for given in (text, text2, label):
+        if given is not None and given not in names:
+            raise DataError(
+                f"{source} has no column `{given}`; it has {', '.join(names)}"
+                f"{near_miss(given, names)}"
+            )
+    lower = {name.lower(): name for name in names}
+    if text is None:
+        pairs = [p for p in _PAIRS if p[0] in lower and p[1] in lower]
+        if pairs and text2 is None:
+            text, text2 = lower[pairs[0][0]], lower[pairs[0][1]]
+        else:
+            text = _usual(lower, _TEXTS, "text", source, names)
+    label = label or _usual(lower, _LABELS, "label", source, names)
+    if len({text, text2, label}) < 3:
+        raise DataError(f"columns text `{text}`, text2 `{text2}`, label `{label}` must differ")
+    for split, rows in splits.items():
+        for name in (text, text2, label):
+            if name is not None and name not in rows.column_names:
+                raise DataError(f"{source}: split {split} has no column `{name}` that train has")
+    return Columns(text, text2, label)
+
+
+def _usual(
+    lower: Mapping[str, str], usual: tuple[str, ...], what: str, source: str, names: list[str]
+) -> str:
+    """Return the first usual name that is there."""
+    for name in usual:
+        if name in lower:
+            return lower[name]
+    raise DataError(
+        f"{source} has the columns {', '.join(names)}; none of them is called {', '.join(usual)}; "
+        f"name the {what} column with --{what}"
+    )
+
+
+def _table(path: Path) -> Dataset:
+    """Read one file and remember where it came from."""
+    rows = read_table(path)
+    rows.info.description = str(path)
+    return rows
+
+
+def _folder(place: Path) -> dict[str, Dataset]:
+    """Read a folder of split files, or one that ``datasets`` saved."""
+    if (place / "dataset_dict.json").is_file():
+        saved = hf.load_from_disk(str(place))
+        return _named({name: saved[name] for name in saved}, str(place))
+    files = {
+        file.stem: file for file in sorted(place.iterdir()) if file.suffix in SUFFIXES
+    }
+    chosen = {
+        name: next((files[s] for s in stems if s in files), None) for name, stems in _SPLITS.items()
+    }
+    if chosen["train"] is None:
+        listed = ", ".join(f.name for f in sorted(place.iterdir())) or "nothing"
+        raise DataError(f"{place} holds {listed}; wanted train.csv, .tsv, .jsonl or .parquet")
+    return {name: _table(file) for name, file in chosen.items() if file is not None}
+
+
+def _hub(source: str) -> dict[str, Dataset]:
+    """Load a data set from the hub."""
+    name, _, config = source.partition(":")
+    try:
+        loaded: Any = hf.load_dataset(name, config or None)
+    except Exception as error:  # the hub's client raises many kinds
+        reason = str(error).strip().splitlines()[0]
+        raise DataError(
+            f"{source} is no file or folder here and no Hugging Face data set could be loaded: "
+            f"{reason}"
+        ) from error
+    return _named({split: loaded[split] for split in loaded}, source)
+
+
+def _named(splits: Mapping[str, Dataset], source: str) -> dict[str, Dataset]:
+    """Give splits our names."""
+    found = {}
+    for name, aliases in _SPLITS.items():
+        match = next((alias for alias in aliases if alias in splits), None)
+        if match is not None:
+            found[name] = splits[match]
+    if "train" not in found:
+        raise DataError(f"{source} has the splits {', '.join(splits)}; wanted one called train")
+    return found

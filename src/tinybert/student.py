@@ -1,0 +1,248 @@
+"""Students made from their teacher: layers copied, width shrunk by projecting its weights."""
+
+from collections.abc import Sequence
+from copy import deepcopy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModelForSequenceClassification, PreTrainedModel
+
+from tinybert.errors import ConfigError
+from tinybert.layout import Layout, layout_of
+from tinybert.mapping import even_layers
+
+__all__ = ["make_student"]
+
+
+def make_student(
+    teacher: PreTrainedModel,
+    layers: int | Sequence[int],
+    *,
+    hidden: int | None = None,
+    heads: int | None = None,
+    intermediate: int | None = None,
+    dropout: float = 0.0,
+    random: bool = False,
+) -> PreTrainedModel:
+    """Make a smaller model of the teacher's own architecture out of the teacher's weights.
+
+    Chosen layers are copied. Where the width shrinks from E to D, every matrix is rewritten in the
+    basis of the D leading right singular vectors of the word embeddings; each head's Q·Kᵀ and V·O
+    products are cut to their best lower rank; the feed-forward neurons with the largest weights
+    stay.
+
+    Args:
+        teacher: A sequence classifier of a known layout; it is not changed.
+        layers: How many layers to take, evenly spread, or which (counted from 0, increasing).
+        hidden: Student width D ≤ E; None keeps the teacher's.
+        heads: Attention heads, a divisor of D; None keeps the teacher's number.
+        intermediate: Feed-forward width, at most the teacher's; None keeps the teacher's ratio.
+        dropout: Dropout of the student in training, 0 ≤ p < 1.
+        random: Start from random weights instead; sizes as above.
+
+    Returns:
+        A plain Hugging Face sequence classifier with the teacher's labels, in eval mode.
+
+    Raises:
+        ConfigError: Sizes that do not divide or exceed the teacher's.
+        UnsupportedModelError: An architecture whose parts are not known.
+
+    Source: layer copying: Sanh et al. 2019 (DistilBERT), section 3; sizes: Jiao et al. 2020, section 4.
+    """
+    layout = layout_of(teacher.config)
+    chosen = even_layers(layers, int(teacher.config.num_hidden_layers))
+    config = _student_config(teacher.config, layout, len(chosen), hidden, heads, intermediate)
+    _set_dropout(config, dropout)
+    student: PreTrainedModel = AutoModelForSequenceClassification.from_config(config)
+    student.eval()
+    if random:
+        return student
+    same_shape = all(
+        getattr(config, name) == getattr(teacher.config, name)
+        for name in ("hidden_size", "num_attention_heads", layout.intermediate)
+    )
+    with torch.no_grad():
+        if same_shape:
+            _copy_layers(student, teacher, layout, chosen)
+        else:
+            _project(student, teacher, layout, chosen)
+    return student
+
+
+def _student_config(
+    teacher: Any,
+    layout: Layout,
+    layers: int,
+    hidden: int | None,
+    heads: int | None,
+    intermediate: int | None,
+) -> Any:
+    """Check the sizes, all at once, and return the student's config."""
+    width, inner = int(teacher.hidden_size), int(getattr(teacher, layout.intermediate))
+    hidden = hidden or width
+    heads = heads or int(teacher.num_attention_heads)
+    intermediate = intermediate or inner * hidden // width
+    problems = []
+    if not 1 <= hidden <= width:
+        problems.append(f"hidden is {hidden}; wanted 1 to {width}, the teacher's width")
+    if heads < 1 or hidden % heads:
+        problems.append(f"hidden {hidden} is not a multiple of heads {heads}")
+    if not 1 <= intermediate <= inner:
+        problems.append(f"intermediate is {intermediate}; wanted 1 to {inner}, the teacher's")
+    if problems:
+        raise ConfigError("; ".join(problems))
+    config = deepcopy(teacher)
+    config.num_hidden_layers = layers
+    config.hidden_size = hidden
+    config.num_attention_heads = heads
+    setattr(config, layout.intermediate, intermediate)
+    if getattr(config, "embedding_size", None) == width:
+        config.embedding_size = hidden
+    return config
+
+
+def _set_dropout(config: Any, dropout: float) -> None:
+    """Give every dropout of the config one value."""
+    if not 0 <= dropout < 1:
+        raise ConfigError(f"dropout is {dropout}; wanted 0 to below 1")
+    for name in (
+        "hidden_dropout_prob",
+        "attention_probs_dropout_prob",
+        "dropout",
+        "attention_dropout",
+        "seq_classif_dropout",
+    ):
+        if hasattr(config, name):
+            setattr(config, name, dropout)
+    if getattr(config, "classifier_dropout", None) is not None:
+        config.classifier_dropout = dropout
+
+
+def _copy_layers(
+    student: PreTrainedModel, teacher: PreTrainedModel, layout: Layout, chosen: tuple[int, ...]
+) -> None:
+    """Copy everything outside the layers as it is, and the chosen layers."""
+    prefix = f"{layout.base}.{layout.layers}."
+    outside = {k: v for k, v in teacher.state_dict().items() if not k.startswith(prefix)}
+    student.load_state_dict(outside, strict=False)
+    pairs = zip(layout.layer_list(student), chosen, strict=True)
+    for layer, index in pairs:
+        layer.load_state_dict(layout.layer_list(teacher)[index].state_dict())
+
+
+def _project(
+    student: PreTrainedModel, teacher: PreTrainedModel, layout: Layout, chosen: tuple[int, ...]
+) -> None:
+    """Write the teacher's weights into the student in the leading directions of its embeddings."""
+    width, hidden = int(teacher.config.hidden_size), int(student.config.hidden_size)
+    basis = _basis(layout.encoder(teacher), width, hidden)
+    prefix = f"{layout.base}.{layout.layers}."
+    targets = dict(student.named_parameters())
+    for name, weight in teacher.named_parameters():
+        if not name.startswith(prefix):
+            targets[name].copy_(_project_outside(name, weight, targets[name], basis))
+    for layer, index in zip(layout.layer_list(student), chosen, strict=True):
+        _project_layer(layer, layout.layer_list(teacher)[index], layout, basis, student, teacher)
+
+
+def _basis(encoder: nn.Module, width: int, hidden: int) -> Tensor:
+    """Return the ``hidden`` leading right singular vectors of the word embeddings, (E, D)."""
+    table = encoder.get_submodule("embeddings.word_embeddings").weight.detach().float()
+    assert isinstance(table, Tensor)
+    if table.shape[1] != width:
+        wide = encoder.get_submodule("embeddings_project").weight.detach().float()
+        assert isinstance(wide, Tensor)
+        table = table @ wide.T
+    _, vectors = torch.linalg.eigh((table.T @ table).double())
+    return vectors[:, -hidden:].flip(1).float()
+
+
+def _project_outside(name: str, weight: Tensor, target: Tensor, basis: Tensor) -> Tensor:
+    """Rewrite an embedding, a norm, the pooler or the classifier in the student's basis."""
+    value = weight.detach().float()
+    if value.shape == target.shape:
+        return value
+    if value.dim() == 1:
+        return _project_norm(value, basis) if "norm.weight" in name.lower() else value @ basis
+    if value.shape[1] != target.shape[1]:
+        value = value @ basis
+    if value.shape[0] != target.shape[0]:
+        value = basis.T @ value
+    return value
+
+
+def _project_norm(gain: Tensor, basis: Tensor) -> Tensor:
+    """Return the diagonal of Pᵀ·diag(gain)·P."""
+    return (basis.square() * gain[:, None]).sum(0)
+
+
+def _project_layer(
+    layer: nn.Module,
+    source: nn.Module,
+    layout: Layout,
+    basis: Tensor,
+    student: PreTrainedModel,
+    teacher: PreTrainedModel,
+) -> None:
+    """Rewrite one encoder layer in the student's basis."""
+    heads = (int(student.config.num_attention_heads), int(teacher.config.num_attention_heads))
+    _project_attention(layer, source, layout, basis, heads)
+    inner_weight, inner_bias = _linear(source, layout.inner)
+    outer_weight, outer_bias = _linear(source, layout.outer)
+    kept = layer.get_submodule(layout.inner).out_features
+    order = (inner_weight.norm(dim=1) * outer_weight.norm(dim=0)).topk(int(kept)).indices  # type: ignore[arg-type]
+    _assign(layer, layout.inner, inner_weight[order] @ basis, inner_bias[order])
+    _assign(layer, layout.outer, basis.T @ outer_weight[:, order], outer_bias @ basis)
+    for name in (layout.attention_norm, layout.output_norm):
+        gain, shift = _linear(source, name)
+        _assign(layer, name, _project_norm(gain, basis), shift @ basis)
+
+
+def _project_attention(
+    layer: nn.Module, source: nn.Module, layout: Layout, basis: Tensor, heads: tuple[int, int]
+) -> None:
+    """Cut each head's Q·Kᵀ and V·O products to the student's head size; strongest heads first."""
+    hidden = basis.shape[1]
+    size = hidden // heads[0]
+    query, key, value = (
+        torch.cat([weight @ basis, bias[:, None]], dim=1).unflatten(0, (heads[1], -1))
+        for weight, bias in (_linear(source, n) for n in (layout.query, layout.key, layout.value))
+    )
+    out_weight, out_bias = _linear(source, layout.attention_out)
+    out = (basis.T @ out_weight).unflatten(1, (heads[1], -1)).transpose(0, 1)
+    scores = query.transpose(1, 2) @ key * (size / query.shape[1]) ** 0.5
+    mixes = out @ value
+    strength = mixes.flatten(1).norm(dim=1)
+    picked = strength.topk(min(heads)).indices.sort().values if heads[0] < heads[1] else None
+    index = picked if picked is not None else torch.arange(heads[0]) % heads[1]
+    left, right = _low_rank(scores[index], size)
+    mix_left, mix_right = _low_rank(mixes[index], size)
+    copies = torch.bincount(index, minlength=heads[1])[index][:, None, None]
+    for name, rows in ((layout.query, left), (layout.key, right), (layout.value, mix_right)):
+        flat = rows.transpose(1, 2).flatten(0, 1)
+        _assign(layer, name, flat[:, :-1], flat[:, -1])
+    merged = (mix_left / copies).transpose(0, 1).flatten(1)
+    _assign(layer, layout.attention_out, merged, out_bias @ basis)
+
+
+def _low_rank(matrices: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+    """Return L (H, n, rank) and R (H, m, rank) whose products L·Rᵀ approximate (H, n, m)."""
+    u, s, vh = torch.linalg.svd(matrices, full_matrices=False)
+    found = min(rank, s.shape[-1])
+    root = s[:, None, :found].sqrt()
+    left, right = u[..., :found] * root, vh[:, :found].transpose(1, 2) * root
+    return nn.functional.pad(left, (0, rank - found)), nn.functional.pad(right, (0, rank - found))
+
+
+def _linear(module: nn.Module, name: str) -> tuple[Tensor, Tensor]:
+    """Return weight and bias of a part as float32."""
+    part: Any = module.get_submodule(name)
+    return part.weight.detach().float(), part.bias.detach().float()
+
+
+def _assign(module: nn.Module, name: str, weight: Tensor, bias: Tensor) -> None:
+    """Fill weight and bias of a part."""
+    part: Any = module.get_submodule(name)
+    part.weight.copy_(weight)
+    part.bias.copy_(bias)

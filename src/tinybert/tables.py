@@ -1,0 +1,130 @@
+"""Reads labelled tables so that every bad row is named by file, line and value."""
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+
+from tinybert.errors import DataError
+
+__all__ = ["SUFFIXES", "read_table"]
+
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
+
+
+def read_table(path: str | Path) -> Dataset:
+    """Read a CSV, TSV, JSONL or Parquet file.
+
+    CSV follows RFC 4180; in TSV a quote is a character like any other. The first line holds the
+    column names. Values stay as they are written: ``NA`` and ``null`` are texts.
+
+    Returns:
+        The file's columns, and ``line``: the line (in Parquet: the row) each row began on.
+
+    Raises:
+        DataError: No such file, an unknown ending, empty, not UTF-8, or a row that does not fit the
+            header; file, line and value are named.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise DataError(f"{file} does not exist; wanted a {', '.join(SUFFIXES)} file")
+    if file.suffix not in SUFFIXES:
+        raise DataError(f"{file} ends in `{file.suffix}`; wanted one of {', '.join(SUFFIXES)}")
+    if file.stat().st_size == 0:
+        raise DataError(f"{file} is empty; wanted a header and at least one row")
+    if file.suffix == ".parquet":
+        return _parquet(file)
+    rows = list(_jsonl(file) if file.suffix == ".jsonl" else _delimited(file))
+    if not rows:
+        raise DataError(f"{file} has no rows; wanted at least one")
+    names = list(dict.fromkeys(name for _, row in rows for name in row))
+    columns: dict[str, list[Any]] = {name: [row.get(name) for _, row in rows] for name in names}
+    columns = {name: _one_type(values) for name, values in columns.items()}
+    return Dataset.from_dict(columns | {"line": [line for line, _ in rows]})
+
+
+def _parquet(file: Path) -> Dataset:
+    """Read Parquet through ``datasets``."""
+    try:
+        found: Dataset = Dataset.from_parquet(str(file), keep_in_memory=True)
+    except Exception as error:  # the reader raises many kinds for a damaged file
+        cause = str(error.__cause__ or error).splitlines()[0]
+        raise DataError(f"{file} cannot be read as Parquet: {cause}") from error
+    return found.add_column("line", list(range(1, len(found) + 1)))
+
+
+def _delimited(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield line and row of a CSV or TSV file."""
+    tabs = file.suffix == ".tsv"
+    lines = _decoded(file)
+    reader = (
+        csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
+        if tabs
+        else csv.reader(lines, strict=True)
+    )
+    header: list[str] | None = None
+    start = 1
+    try:
+        for row in reader:
+            line, start = start, reader.line_num + 1
+            if not row:
+                continue
+            if header is None:
+                header = [name.strip() for name in row]
+                continue
+            if len(row) != len(header):
+                raise DataError(
+                    f"{file} line {line}: {len(row)} columns ({_short(row)}); "
+                    f"wanted {len(header)}: {', '.join(header)}"
+                )
+            yield line, dict(zip(header, row, strict=True))
+    except csv.Error as error:
+        raise DataError(f"{file} line {reader.line_num}: {error}; wanted RFC 4180 CSV") from error
+
+
+def _jsonl(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield line and object of a JSON Lines file."""
+    for number, line in enumerate(_decoded(file), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise DataError(f"{file} line {number}: not JSON ({error}): {_short(line)}") from error
+        if not isinstance(row, dict):
+            raise DataError(f"{file} line {number}: {_short(line)} is not an object")
+        yield number, row
+
+
+def _decoded(file: Path) -> Iterator[str]:
+    """Yield lines as text; a byte that is not UTF-8 is named by its line."""
+    with open(file, "rb") as stream:
+        for number, raw in enumerate(stream, start=1):
+            try:
+                yield raw.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError as error:
+                value = raw[error.start : error.start + 1].hex()
+                raise DataError(
+                    f"{file} line {number}: byte 0x{value} at column {error.start + 1} is not "
+                    "UTF-8; save the file as UTF-8"
+                ) from error
+
+
+def _one_type(values: list[Any]) -> list[Any]:
+    """Return values that a column can hold: numbers as they are, mixtures as text."""
+    kinds = {type(v) for v in values if v is not None}
+    if kinds <= {int} or kinds <= {str}:
+        return values
+    if kinds <= {int, float}:
+        return [v if v is None else float(v) for v in values]
+    return [v if v is None or isinstance(v, str) else json.dumps(v) for v in values]
+
+
+def _short(value: object) -> str:
+    """Return the start of a value for a message."""
+    text = value if isinstance(value, str) else repr(value)
+    text = text.strip()
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,127 @@
+"""The one tokenizer that training batches and live requests both go through."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from tokenizers import Tokenizer as _Backend
+
+from tinybert.errors import ArtifactError, ConfigError
+
+__all__ = ["Tokenizer", "pad_batch"]
+
+_PAD_NAMES = ("[PAD]", "<pad>")
+
+
+class Tokenizer:
+    """Turns texts, or pairs of texts, into token ids by a ``tokenizer.json``.
+
+    Truncation rule: a single text keeps its first tokens; in a pair the longer text loses its last
+    tokens first (``longest_first``). Special tokens always stay. No limit is read from the file:
+    ``max_length`` is ours.
+
+    Args:
+        folder: A folder with ``tokenizer.json`` (and ``tokenizer_config.json`` for the pad token).
+        max_length: Longest sequence in tokens, special tokens included; at least 4.
+
+    Raises:
+        ArtifactError: The folder has no readable ``tokenizer.json`` or it has no pad token.
+        ConfigError: ``max_length`` is below 4.
+    """
+
+    def __init__(self, folder: str | Path, *, max_length: int) -> None:
+        if max_length < 4:
+            raise ConfigError(f"max_length is {max_length}; wanted at least 4 tokens")
+        path = Path(folder) / "tokenizer.json"
+        if not path.is_file():
+            raise ArtifactError(f"{path} does not exist; wanted a tokenizer in that folder")
+        try:
+            self._backend = _Backend.from_file(str(path))
+        except Exception as error:  # the backend raises bare Exception for any damaged file
+            raise ArtifactError(f"{path} cannot be read as a tokenizer: {error}") from error
+        self.max_length = max_length
+        self.pad_id = _pad_id(self._backend, Path(folder))
+        self._backend.no_padding()
+        self._backend.enable_truncation(max_length, strategy="longest_first")
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of token ids, added tokens included."""
+        return self._backend.get_vocab_size(with_added_tokens=True)
+
+    def encode(
+        self, texts: Sequence[str], texts2: Sequence[str] | None = None
+    ) -> tuple[list[list[int]], list[list[int]]]:
+        """Tokenize texts, or pairs of texts, without padding.
+
+        Args:
+            texts: N texts.
+            texts2: N second texts, or None for single texts.
+
+        Returns:
+            ``(ids, type_ids)``: for each text its token ids and its segment ids, in order, each
+            at most ``max_length`` long.
+        """
+        batch = list(texts) if texts2 is None else list(zip(texts, texts2, strict=True))
+        encodings = self._backend.encode_batch_fast(batch)
+        return [e.ids for e in encodings], [e.type_ids for e in encodings]
+
+    def untruncated_lengths(
+        self, texts: Sequence[str], texts2: Sequence[str] | None = None
+    ) -> list[int]:
+        """Return how many tokens each text has before truncation, special tokens included."""
+        self._backend.no_truncation()
+        try:
+            return [len(ids) for ids in self.encode(texts, texts2)[0]]
+        finally:
+            self._backend.enable_truncation(self.max_length, strategy="longest_first")
+
+    def save(self, folder: str | Path) -> None:
+        """Write ``tokenizer.json`` with this truncation and no padding into a folder."""
+        self._backend.save(str(Path(folder) / "tokenizer.json"))
+
+
+def pad_batch(
+    ids: Sequence[Sequence[int]], type_ids: Sequence[Sequence[int]], pad_id: int
+) -> dict[str, npt.NDArray[np.int64]]:
+    """Pad B sequences to the longest of them.
+
+    Args:
+        ids: B sequences of token ids.
+        type_ids: B sequences of segment ids, each as long as its ids.
+        pad_id: Token id that fills the end.
+
+    Returns:
+        ``input_ids``, ``attention_mask`` (1 on tokens, 0 on padding) and ``token_type_ids``, each
+        int64 of shape (B, T).
+    """
+    shape = (len(ids), max((len(row) for row in ids), default=0))
+    batch = {
+        "input_ids": np.full(shape, pad_id, dtype=np.int64),
+        "attention_mask": np.zeros(shape, dtype=np.int64),
+        "token_type_ids": np.zeros(shape, dtype=np.int64),
+    }
+    for i, (row, types) in enumerate(zip(ids, type_ids, strict=True)):
+        batch["input_ids"][i, : len(row)] = row
+        batch["attention_mask"][i, : len(row)] = 1
+        batch["token_type_ids"][i, : len(row)] = types
+    return batch
+
+
+def _pad_id(backend: _Backend, folder: Path) -> int:
+    """Find the pad token by the tokenizer's config, else by its usual names."""
+    names = list(_PAD_NAMES)
+    config = folder / "tokenizer_config.json"
+    if config.is_file():
+        token = json.loads(config.read_text(encoding="utf-8")).get("pad_token")
+        token = token.get("content") if isinstance(token, dict) else token
+        names = [token, *names] if token else names
+    for name in names:
+        found = backend.token_to_id(name)
+        if found is not None:
+            return int(found)
+    raise ArtifactError(
+        f"{folder / 'tokenizer.json'} has no pad token; wanted one of {', '.join(names)}"
+    )
