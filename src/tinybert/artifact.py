@@ -88,7 +88,9 @@ def read_card(folder: str | Path) -> Card:
         raise ArtifactError(f"{path} holds no object; export again")
     _check_values(path, values)
     known = {f.name for f in fields(Card)}
-    card = Card(**{k: v for k, v in values.items() if k in known} | {"labels": tuple(values["labels"])})
+    card = Card(
+        **{k: v for k, v in values.items() if k in known} | {"labels": tuple(values["labels"])}
+    )
     return card
 
 
@@ -103,7 +105,12 @@ def _check_values(path: Path, values: dict[str, Any]) -> None:
             "upgrade tinybert or export again"
         )
     wanted: dict[str, type] = {
-        "task": str, "labels": list, "pair": bool, "max_length": int, "model": str, "files": dict,
+        "task": str,
+        "labels": list,
+        "pair": bool,
+        "max_length": int,
+        "model": str,
+        "files": dict,
     }
     for name, kind in wanted.items():
         if not isinstance(values.get(name), kind):

@@ -223,7 +223,7 @@ def _label_names(train: Dataset, columns: Columns, source: str) -> tuple[str, ..
         return tuple(feature.names)
     found = {_label(v) for v in train[columns.label]} - {None}
     numbers = all(_number(v) is not None for v in found)
-    names = sorted(found, key=(lambda v: float(v)) if numbers else str)  # type: ignore[arg-type]
+    names = sorted(found, key=(lambda v: float(v)) if numbers else str)
     if len(names) < 2:
         shown = f"only the label `{names[0]}`" if names else "no label"
         raise DataError(f"{source}: {shown} in train; wanted two or more classes")
@@ -272,7 +272,9 @@ def _encode(
         strangers[str(key)] += 1
     if strangers:
         listed = ", ".join(f"`{k}` ({n})" for k, n in strangers.items())
-        notes.append(f"{sum(strangers.values())} {name} rows of classes that train lacks left out: {listed}")
+        notes.append(
+            f"{sum(strangers.values())} {name} rows of classes that train lacks left out: {listed}"
+        )
     kept = [i for i, key in enumerate(keys) if key in index]
     encoded = [index[keys[i]] for i in kept]
     return split.select(kept).remove_columns("label").add_column("label", encoded)
@@ -324,9 +326,7 @@ def _cut(train: Dataset, fraction: float, seed: int, task: str) -> tuple[Dataset
     )
 
 
-def _leaks(
-    splits: dict[str, Dataset], drop: bool, notes: list[str]
-) -> dict[str, Dataset]:
+def _leaks(splits: dict[str, Dataset], drop: bool, notes: list[str]) -> dict[str, Dataset]:
     """Count, and drop if asked, texts that stand in two splits."""
     for lower, upper in (("train", "dev"), ("train", "test"), ("dev", "test")):
         if upper not in splits:

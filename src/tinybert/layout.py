@@ -21,6 +21,7 @@ class Layout:
         attention_norm, output_norm: The layer's two layer norms.
         inner, outer: The feed-forward's two matrices.
         intermediate: Name of the feed-forward width in the config.
+        head_inner, head_outer: The head's two matrices, an activation between them.
     """
 
     base: str
@@ -34,6 +35,8 @@ class Layout:
     outer: str = "output.dense"
     output_norm: str = "output.LayerNorm"
     intermediate: str = "intermediate_size"
+    head_inner: str = "classifier.dense"
+    head_outer: str = "classifier.out_proj"
 
     def encoder(self, model: nn.Module) -> nn.Module:
         """Return the encoder inside a model with a head."""
@@ -53,7 +56,7 @@ class Layout:
 
 
 _LAYOUTS = {
-    "bert": Layout(base="bert"),
+    "bert": Layout(base="bert", head_inner="bert.pooler.dense", head_outer="classifier"),
     "roberta": Layout(base="roberta"),
     "xlm-roberta": Layout(base="roberta"),
     "electra": Layout(base="electra"),
@@ -69,6 +72,8 @@ _LAYOUTS = {
         outer="ffn.lin2",
         output_norm="output_layer_norm",
         intermediate="hidden_dim",
+        head_inner="pre_classifier",
+        head_outer="classifier",
     ),
 }
 

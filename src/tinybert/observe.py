@@ -98,7 +98,8 @@ class Observer:
                 f"layer {layer} gave no attention scores; wanted a forward pass first"
             ) from None
         q, k = (x.unflatten(-1, (self._heads, -1)).transpose(1, 2) for x in (query, key))
-        return q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])
+        scores: Tensor = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])
+        return scores
 
     def _check(self) -> None:
         count = len(self._layers)

@@ -29,8 +29,29 @@ _PAIRS = (
     ("query", "passage"),
     ("question", "sentence"),
 )
-_TEXTS = ("text", "sentence", "review", "content", "message", "comment", "query", "question", "title")
-_LABELS = ("label", "labels", "class", "category", "intent", "sentiment", "target", "score", "rating", "stars")
+_TEXTS = (
+    "text",
+    "sentence",
+    "review",
+    "content",
+    "message",
+    "comment",
+    "query",
+    "question",
+    "title",
+)
+_LABELS = (
+    "label",
+    "labels",
+    "class",
+    "category",
+    "intent",
+    "sentiment",
+    "target",
+    "score",
+    "rating",
+    "stars",
+)
 
 
 @dataclass(frozen=True)
@@ -136,9 +157,7 @@ def _folder(place: Path) -> dict[str, Dataset]:
     if (place / "dataset_dict.json").is_file():
         saved = hf.load_from_disk(str(place))
         return _named({name: saved[name] for name in saved}, str(place))
-    files = {
-        file.stem: file for file in sorted(place.iterdir()) if file.suffix in SUFFIXES
-    }
+    files = {file.stem: file for file in sorted(place.iterdir()) if file.suffix in SUFFIXES}
     chosen = {
         name: next((files[s] for s in stems if s in files), None) for name, stems in _SPLITS.items()
     }

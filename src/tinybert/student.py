@@ -28,7 +28,7 @@ def make_student(
     """Make a smaller model of the teacher's own architecture out of the teacher's weights.
 
     Chosen layers are copied. Where the width shrinks from E to D, every matrix is rewritten in the
-    basis of the D leading right singular vectors of the word embeddings; each head's Q·Kᵀ and V·O
+    basis of the D leading directions (SVD) of the word embeddings; each head's Q·Kᵀ and V·O
     products are cut to their best lower rank; the feed-forward neurons with the largest weights
     stay.
 
@@ -48,7 +48,8 @@ def make_student(
         ConfigError: Sizes that do not divide or exceed the teacher's.
         UnsupportedModelError: An architecture whose parts are not known.
 
-    Source: layer copying: Sanh et al. 2019 (DistilBERT), section 3; sizes: Jiao et al. 2020, section 4.
+    Source: layer copying: Sanh et al. 2019 (DistilBERT), section 3; sizes: Jiao et al. 2020,
+        section 4.
     """
     layout = layout_of(teacher.config)
     chosen = even_layers(layers, int(teacher.config.num_hidden_layers))
@@ -136,45 +137,75 @@ def _project(
 ) -> None:
     """Write the teacher's weights into the student in the leading directions of its embeddings."""
     width, hidden = int(teacher.config.hidden_size), int(student.config.hidden_size)
-    basis = _basis(layout.encoder(teacher), width, hidden)
-    prefix = f"{layout.base}.{layout.layers}."
+    basis = torch.eye(width) if width == hidden else _basis(layout.encoder(teacher), width, hidden)
+    _rewrite(student, teacher, layout, chosen, basis)
+
+
+def _rewrite(
+    student: PreTrainedModel,
+    teacher: PreTrainedModel,
+    layout: Layout,
+    chosen: tuple[int, ...],
+    basis: Tensor,
+) -> None:
+    """Write the teacher's weights into the student in a given basis P (E, D)."""
+    skipped = (f"{layout.base}.{layout.layers}.", layout.head_inner, layout.head_outer)
     targets = dict(student.named_parameters())
     for name, weight in teacher.named_parameters():
-        if not name.startswith(prefix):
-            targets[name].copy_(_project_outside(name, weight, targets[name], basis))
+        if not name.startswith(skipped):
+            targets[name].copy_(_project_outside(name, weight, basis))
     for layer, index in zip(layout.layer_list(student), chosen, strict=True):
         _project_layer(layer, layout.layer_list(teacher)[index], layout, basis, student, teacher)
+    _keep_neurons(
+        student,
+        teacher,
+        (layout.head_inner, layout.head_outer),
+        basis,
+        torch.eye(int(teacher.config.num_labels or 1)),
+    )
 
 
 def _basis(encoder: nn.Module, width: int, hidden: int) -> Tensor:
-    """Return the ``hidden`` leading right singular vectors of the word embeddings, (E, D)."""
-    table = encoder.get_submodule("embeddings.word_embeddings").weight.detach().float()
-    assert isinstance(table, Tensor)
+    """Return P (E, D): orthonormal columns spanning the embeddings' leading directions.
+
+    The all-ones direction is kept and lands on the all-ones direction of the student, so that the
+    mean that layer norm subtracts is the same in both.
+    """
+    words: Any = encoder.get_submodule("embeddings.word_embeddings")
+    table: Tensor = words.weight.detach().double()
     if table.shape[1] != width:
-        wide = encoder.get_submodule("embeddings_project").weight.detach().float()
-        assert isinstance(wide, Tensor)
-        table = table @ wide.T
-    _, vectors = torch.linalg.eigh((table.T @ table).double())
-    return vectors[:, -hidden:].flip(1).float()
+        widen: Any = encoder.get_submodule("embeddings_project")
+        table = table @ widen.weight.detach().double().T
+    centered = table - table.mean(dim=1, keepdim=True)
+    _, vectors = torch.linalg.eigh(centered.T @ centered)
+    ones = torch.full((width, 1), width**-0.5, dtype=torch.float64)
+    leading = vectors.flip(1)[:, : hidden - 1]
+    basis = torch.linalg.qr(torch.cat([ones, leading], dim=1)).Q
+    basis[:, 0] = ones[:, 0]
+    mirror = torch.full((hidden,), -(hidden**-0.5), dtype=torch.float64)
+    mirror[0] += 1.0
+    if hidden > 1:
+        basis -= 2 * (basis @ mirror)[:, None] * mirror / mirror.square().sum()
+    found: Tensor = basis.float()
+    return found
 
 
-def _project_outside(name: str, weight: Tensor, target: Tensor, basis: Tensor) -> Tensor:
+def _project_outside(name: str, weight: Tensor, basis: Tensor) -> Tensor:
     """Rewrite an embedding, a norm, the pooler or the classifier in the student's basis."""
-    value = weight.detach().float()
-    if value.shape == target.shape:
-        return value
-    if value.dim() == 1:
-        return _project_norm(value, basis) if "norm.weight" in name.lower() else value @ basis
-    if value.shape[1] != target.shape[1]:
-        value = value @ basis
-    if value.shape[0] != target.shape[0]:
+    value, width = weight.detach().float(), basis.shape[0]
+    if value.shape[-1] == width:
+        is_gain = value.dim() == 1 and "norm.weight" in name.lower()
+        value = _project_norm(value, basis) if is_gain else value @ basis
+    if "embeddings_project.weight" in name:
         value = basis.T @ value
     return value
 
 
 def _project_norm(gain: Tensor, basis: Tensor) -> Tensor:
-    """Return the diagonal of Pᵀ·diag(gain)·P."""
-    return (basis.square() * gain[:, None]).sum(0)
+    """Return the diagonal of Pᵀ·diag(gain)·P, scaled so that states keep their length."""
+    width, hidden = basis.shape
+    diagonal: Tensor = (basis.square() * gain[:, None]).sum(0)
+    return diagonal * float(width / hidden) ** 0.5
 
 
 def _project_layer(
@@ -188,15 +219,24 @@ def _project_layer(
     """Rewrite one encoder layer in the student's basis."""
     heads = (int(student.config.num_attention_heads), int(teacher.config.num_attention_heads))
     _project_attention(layer, source, layout, basis, heads)
-    inner_weight, inner_bias = _linear(source, layout.inner)
-    outer_weight, outer_bias = _linear(source, layout.outer)
-    kept = layer.get_submodule(layout.inner).out_features
-    order = (inner_weight.norm(dim=1) * outer_weight.norm(dim=0)).topk(int(kept)).indices  # type: ignore[arg-type]
-    _assign(layer, layout.inner, inner_weight[order] @ basis, inner_bias[order])
-    _assign(layer, layout.outer, basis.T @ outer_weight[:, order], outer_bias @ basis)
+    _keep_neurons(layer, source, (layout.inner, layout.outer), basis, basis)
     for name in (layout.attention_norm, layout.output_norm):
         gain, shift = _linear(source, name)
         _assign(layer, name, _project_norm(gain, basis), shift @ basis)
+
+
+def _keep_neurons(
+    target: nn.Module, source: nn.Module, names: tuple[str, str], inputs: Tensor, outputs: Tensor
+) -> None:
+    """Keep the neurons with the largest weights between two matrices, in their old order."""
+    inner, outer = names
+    inner_weight, inner_bias = _linear(source, inner)
+    outer_weight, outer_bias = _linear(source, outer)
+    part: Any = target.get_submodule(inner)
+    strength = inner_weight.norm(dim=1) * outer_weight.norm(dim=0)
+    kept = strength.topk(part.out_features).indices.sort().values
+    _assign(target, inner, inner_weight[kept] @ inputs, inner_bias[kept])
+    _assign(target, outer, outputs.T @ outer_weight[:, kept], outer_bias @ outputs)
 
 
 def _project_attention(

@@ -41,8 +41,6 @@ def load(name: str = "helpdesk", *, language: str = "en") -> DatasetDict:
     splits = {}
     for split in ("train", "dev", "test"):
         rows: Dataset = read_table(folder / f"{split}.jsonl")
-        rows = rows.rename_columns(
-            {f"text_{language}": "text", f"subject_{language}": "subject"}
-        )
+        rows = rows.rename_columns({f"text_{language}": "text", f"subject_{language}": "subject"})
         splits[split] = rows.select_columns(["text", "subject", "label", "id", "author", "line"])
     return DatasetDict(splits)

@@ -73,7 +73,9 @@ def resolve(model: str | Path) -> str:
 def _check_folder(path: Path) -> None:
     """Refuse a folder without a config or without safetensors weights."""
     if not (path / "config.json").is_file():
-        raise UnsupportedModelError(f"{path} has no config.json; wanted a Hugging Face model folder")
+        raise UnsupportedModelError(
+            f"{path} has no config.json; wanted a Hugging Face model folder"
+        )
     if not any(path.glob("*.safetensors")):
         raise UnsupportedModelError(
             f"{path} has no *.safetensors weights; pickled weights are not read; convert them with "
@@ -107,7 +109,8 @@ def load_classifier(model: str | Path, **settings: Any) -> PreTrainedModel:
         ) from error
     finally:
         transformers_logging.set_verbosity(quiet)
-    return loaded.eval()
+    loaded.eval()
+    return loaded
 
 
 def save_tokenizer(model: str | Path, folder: str | Path) -> None:
@@ -122,7 +125,9 @@ def save_tokenizer(model: str | Path, folder: str | Path) -> None:
         backend = tokenizer.backend_tokenizer
     except Exception as error:
         reason = str(error).strip().splitlines()[0]
-        raise UnsupportedModelError(f"the tokenizer of {model} cannot be loaded: {reason}") from error
+        raise UnsupportedModelError(
+            f"the tokenizer of {model} cannot be loaded: {reason}"
+        ) from error
     out = Path(folder)
     out.mkdir(parents=True, exist_ok=True)
     backend.no_padding()
@@ -131,7 +136,11 @@ def save_tokenizer(model: str | Path, folder: str | Path) -> None:
     config = {
         "tokenizer_class": type(tokenizer).__name__,
         "model_max_length": min(int(tokenizer.model_max_length), 10**6),
-        **{name: str(token) for name, token in tokenizer.special_tokens_map.items() if isinstance(token, str)},
+        **{
+            name: str(token)
+            for name, token in tokenizer.special_tokens_map.items()
+            if isinstance(token, str)
+        },
     }
     text = json.dumps(config, indent=2, ensure_ascii=False)
     (out / "tokenizer_config.json").write_text(text + "\n", encoding="utf-8")
@@ -179,7 +188,7 @@ def predict_logits(
         network = load_classifier(model)
         tokenizer = tokenizer or Tokenizer(resolve(model), max_length=max_length)
     ids, type_ids = tokenizer.encode(texts, texts2)
-    logits = np.zeros((len(ids), int(network.config.num_labels)), dtype=np.float32)
+    logits = np.zeros((len(ids), int(network.config.num_labels or 1)), dtype=np.float32)
     training = network.training
     network.eval()
     takes_types = "token_type_ids" in network.forward.__code__.co_varnames and has_types(network)
@@ -197,5 +206,3 @@ def predict_logits(
 def has_types(model: PreTrainedModel) -> bool:
     """Whether a model tells two segments apart."""
     return int(getattr(model.config, "type_vocab_size", 0) or 0) > 1
-
-

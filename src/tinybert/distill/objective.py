@@ -1,4 +1,4 @@
-"""The student together with what it is trained towards; the projections live here and never ship."""
+"""The student with what it is trained towards; the projections live here and never ship."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -23,7 +23,9 @@ from tinybert.observe import Observer
 __all__ = ["Objective", "teacher_columns"]
 
 
-def teacher_columns(stage: Stage, layer_map: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def teacher_columns(
+    stage: Stage, layer_map: tuple[int, ...]
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Return which teacher layers a stage needs: those of hidden states and those of scores."""
     hidden = ((0,) if stage.embedding else ()) + (layer_map if stage.hidden else ())
     return hidden, layer_map if stage.attention else ()
@@ -154,8 +156,7 @@ class Objective(nn.Module):
 
     def _projection(self, layer: int) -> Tensor | None:
         """Return W of a layer, or None where the widths agree."""
-        name = str(layer)
-        return self.projections[name] if name in self.projections else None
+        return dict(self.projections.items()).get(str(layer))
 
 
 def _start(width: int, teacher_width: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Teacher outputs as columns: computed once, kept on disk, read memory-mapped by every later run."""
+"""Teacher outputs as columns: computed once, kept on disk, read by every later run."""
 
 import hashlib
 import os
@@ -70,8 +70,8 @@ def add_teacher_outputs(
 ) -> Dataset:
     """Return the rows with the teacher's outputs beside them.
 
-    The cache file's name is a hash of the token ids, the teacher's weights and what is asked for, so
-    a changed text, tokenizer or teacher never meets old outputs.
+    The cache file's name is a hash of the token ids, the teacher's weights and what is asked for,
+    so a changed text, tokenizer or teacher never meets old outputs.
 
     Args:
         rows: From ``tokenize``.
@@ -84,8 +84,8 @@ def add_teacher_outputs(
         say: Told whether the outputs came from disk or are being computed.
 
     Returns:
-        The rows plus ``teacher_logits`` (C floats) and, flattened to float16, ``hidden_N`` (T·E) and
-        ``scores_N`` (H·T·T).
+        The rows plus ``teacher_logits`` (C floats) and, flattened to float16, ``hidden_N`` (T·E)
+        and ``scores_N`` (H·T·T).
 
     Raises:
         ConfigError: The outputs would not fit on the disk.
@@ -177,9 +177,11 @@ class Collator:
         self._pad_id, self._heads = pad_id, heads
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Tensor]:
-        """Return ``input_ids``, ``attention_mask``, ``token_type_ids``, ``labels`` and the outputs."""
+        """Return ids, mask, segments, labels and the teacher's outputs as tensors."""
         batch = pad_batch(
-            [row["input_ids"] for row in rows], [row["token_type_ids"] for row in rows], self._pad_id
+            [row["input_ids"] for row in rows],
+            [row["token_type_ids"] for row in rows],
+            self._pad_id,
         )
         tensors = {name: torch.from_numpy(array) for name, array in batch.items()}
         tensors["labels"] = torch.from_numpy(np.asarray([row["labels"] for row in rows]))
@@ -257,6 +259,6 @@ def _check_disk(folder: Path, size: int) -> None:
     free = shutil.disk_usage(folder).free
     if size > free:
         raise ConfigError(
-            f"the teacher's outputs need {size / 1e9:,.1f} GB in {folder}, {free / 1e9:,.1f} GB are "
-            "free; set TINYBERT_CACHE to a larger disk, or set layer_stage.attention to 0"
+            f"the teacher's outputs need {size / 1e9:,.1f} GB in {folder}, {free / 1e9:,.1f} GB "
+            "are free; set TINYBERT_CACHE to a larger disk, or set layer_stage.attention to 0"
         )

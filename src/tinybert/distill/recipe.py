@@ -46,7 +46,7 @@ class DataSettings(_Section):
 
 
 class TeacherSettings(_Section):
-    """The teacher and how it is fine-tuned; ``teach`` = auto fine-tunes only where there is no head."""
+    """The teacher and how it is fine-tuned; ``auto`` does so only where it has no head."""
 
     model: str = "sentence-transformers/all-MiniLM-L6-v2"
     teach: Literal["auto", "always", "never"] = "auto"
@@ -66,6 +66,7 @@ class StudentSettings(_Section):
     start: Literal["teacher", "random"] = "teacher"
     mapping: Literal["uniform", "last"] | tuple[int, ...] = "uniform"
     freeze_embeddings: bool = False
+    crops: int = Field(0, ge=0)
     dropout: float = Field(0.0, ge=0, lt=1)
 
 

@@ -1,4 +1,4 @@
-"""Task-specific distillation, top to bottom: data, teacher, student, layer stage, prediction stage."""
+"""Task-specific distillation: data, teacher, student, layer stage, prediction stage."""
 
 import json
 import platform
@@ -18,6 +18,7 @@ from tinybert._version import __version__
 from tinybert.artifact import write_atomic
 from tinybert.data import TaskData
 from tinybert.distill import recipe as recipes
+from tinybert.distill.augment import add_crops
 from tinybert.distill.infer import load_classifier, resolve, save_tokenizer
 from tinybert.distill.objective import Objective, teacher_columns
 from tinybert.distill.outputs import Collator, add_teacher_outputs, tokenize
@@ -84,7 +85,15 @@ def distill(recipe: Recipe, say: Say = print) -> Path:
     if recipe.ship.baselines:
         _label_only(recipe, data, run, say, seconds, teacher, folder, tokenizer)
     data_room.save(data, run / "data")
-    _write_run(recipe, data, run, folder, student, seconds, {"teacher": teacher_dev, "student": student_dev})
+    _write_run(
+        recipe,
+        data,
+        run,
+        folder,
+        student,
+        seconds,
+        {"teacher": teacher_dev, "student": student_dev},
+    )
     return run
 
 
@@ -157,9 +166,7 @@ def _teacher(
             batch_size=settings.batch_size,
         )
         started = time.monotonic()
-        fine_tune(
-            model, tokenizer, data, run / "stages" / "teach", stage=stage, recipe=recipe
-        )
+        fine_tune(model, tokenizer, data, run / "stages" / "teach", stage=stage, recipe=recipe)
         seconds["teach"] = time.monotonic() - started
         save_model(model, source, ready)
     return str(ready), load_classifier(ready), Tokenizer(ready, max_length=recipe.max_length)
@@ -208,7 +215,10 @@ def _stages(
         int(student.config.num_hidden_layers),
         int(config.num_hidden_layers),
     )
-    rows = tokenize(data.train, tokenizer, data)
+    texts = add_crops(data.train, recipe.student.crops, seed=recipe.seed)
+    if len(texts) > len(data.train):
+        say(f"{len(texts) - len(data.train):,} passages of the train texts added for the teacher")
+    rows = tokenize(texts, tokenizer, data)
     collate = Collator(tokenizer.pad_id, int(config.num_attention_heads))
     for name, stage in (("layer", recipe.layer_stage), ("prediction", recipe.prediction_stage)):
         if stage.epochs == 0:

@@ -1,4 +1,4 @@
-"""Fine-tunes a pretrained encoder into a teacher, and checks a teacher before anyone learns from it."""
+"""Fine-tunes an encoder into a teacher, and checks a teacher before anyone learns from it."""
 
 import shutil
 from collections.abc import Callable
@@ -11,7 +11,6 @@ from transformers import PreTrainedModel
 from tinybert import metrics
 from tinybert.data import TaskData
 from tinybert.distill.infer import (
-    load_classifier,
     longest_input,
     predict_logits,
     resolve,
@@ -76,7 +75,8 @@ def fine_tune(
         evaluate=dev_metrics(start, tokenizer, data),
         keep_best=metrics.MAIN[data.task] if keep_best else None,
     )
-    return start.eval()
+    start.eval()
+    return start
 
 
 def dev_metrics(
@@ -135,7 +135,9 @@ def check_teacher(
             f"its tokenizer has {tokenizer.vocab_size:,} pieces, its embeddings {vocabulary:,} rows"
         )
     if max_length > longest_input(model.config):
-        problems.append(f"max_length is {max_length}, it takes {longest_input(model.config)} tokens")
+        problems.append(
+            f"max_length is {max_length}, it takes {longest_input(model.config)} tokens"
+        )
     problems += _label_problems(model, data)
     found: dict[str, float] = {}
     if not problems:
@@ -154,17 +156,20 @@ def check_teacher(
 
 def _label_problems(model: PreTrainedModel, data: TaskData) -> list[str]:
     """Compare the teacher's labels, and their order, with the data's."""
-    count = int(model.config.num_labels)
+    config: Any = model.config
+    count = int(config.num_labels)
     wanted = len(data.labels) if data.labels else 1
     if count != wanted:
         return [f"it gives {count} logits, the data need {wanted}"]
     if not data.labels:
         return []
-    names = tuple(str(model.config.id2label[i]) for i in range(count))
+    names = tuple(str(config.id2label[i]) for i in range(count))
     if names == data.labels or all(n == f"LABEL_{i}" for i, n in enumerate(names)):
         return []
     if sorted(names) == sorted(data.labels):
-        return [f"its labels stand in another order: {list(names)}, the data have {list(data.labels)}"]
+        return [
+            f"its labels stand in another order: {list(names)}, the data have {list(data.labels)}"
+        ]
     return [f"its labels are {list(names)}, the data have {list(data.labels)}"]
 
 

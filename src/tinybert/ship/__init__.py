@@ -1,1 +1,5 @@
+"""From a trained student to a folder that answers without PyTorch, and what it is worth."""
 
+from tinybert.ship.pipeline import distill, ship
+
+__all__ = ["distill", "ship"]

@@ -1,0 +1,61 @@
+# Everything runs in .venv, which the first call makes. A CPU-only torch is smaller than the default:
+#   make demo PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
+PYTHON ?= python3
+PIP_ARGS ?=
+OUT ?= runs/demo
+DATA ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+DEV := $(VENV)/.dev
+# The development environment holds all that the demonstration needs.
+READY := $(if $(wildcard $(DEV)),$(DEV),$(VENV)/.demo)
+
+.DELETE_ON_ERROR:
+.PHONY: help demo test check fix bench docs
+
+help:
+	@echo "make demo   distil a student on embedded data and open its report (OUT=$(OUT))"
+	@echo "make test   run the tests"
+	@echo "make check  ruff, format, mypy"
+	@echo "make fix    let ruff mend what it can"
+	@echo "make bench  measure start-up and quality (DATA=DIR adds SST-2), refresh the tables"
+	@echo "make docs   refresh the tables of the READMEs"
+
+demo: $(READY)
+	$(BIN)/tinybert demo --out $(OUT)
+
+test: $(DEV)
+	$(BIN)/python -m pytest
+
+check: $(DEV)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+fix: $(DEV)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(DEV)
+	$(BIN)/python bench/quality.py --sets helpdesk $(if $(DATA),sst2-sentences sst2 --data $(DATA))
+	test -d $(OUT)/artifact || $(BIN)/tinybert demo --out $(OUT) --no-open
+	$(BIN)/python bench/cold.py --run $(OUT)
+	$(BIN)/python bench/tables.py
+
+docs: $(DEV)
+	$(BIN)/python bench/tables.py
+
+$(VENV)/bin/pip:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is wanted")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: requirements/demo.txt requirements/train.txt requirements/base.txt pyproject.toml | $(VENV)/bin/pip
+	$(BIN)/pip install --quiet $(PIP_ARGS) -r requirements/demo.txt
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(DEV): $(wildcard requirements/*.txt) pyproject.toml | $(VENV)/bin/pip
+	$(BIN)/pip install --quiet $(PIP_ARGS) -r requirements/dev.txt
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@

@@ -1,0 +1,213 @@
+"""Quality of students against their teacher: several seeds, dev for choices, test touched once.
+
+Examples:
+    python bench/quality.py --sets helpdesk
+    python bench/quality.py --data DIR --sets sst2-sentences sst2 --seeds 0 1 2 --workers 2
+
+DIR holds a folder ``sst2`` with train.tsv, dev.tsv and test.tsv (columns label, sentence): the
+Stanford Sentiment Treebank as GLUE cuts it (Hugging Face id ``stanfordnlp/sst2``), with the test
+labels of the original treebank. ``sst2-sentences`` keeps the train phrases that are no part of a
+longer one. Interrupted, the same command goes on where it stopped.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+SETS = {
+    "helpdesk": {"layers": (3, 2), "label_only": True},
+    "sst2-sentences": {"layers": (4, 3, 2), "label_only": True},
+    "sst2": {"layers": (4, 3, 2), "label_only": False},
+}
+
+
+def main() -> None:
+    arguments = parse()
+    if arguments.job:
+        run_job(**json.loads(arguments.job))
+        return
+    work = Path(arguments.work)
+    for name in arguments.sets:
+        source = prepare(name, arguments.data, work)
+        with ThreadPoolExecutor(arguments.workers) as pool:
+            list(
+                pool.map(
+                    lambda seed, name=name, source=source: run_seed(
+                        name, source, seed, work, arguments.layers
+                    ),
+                    arguments.seeds,
+                )
+            )
+        write_results(name, source, work, arguments)
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, help="folder with the data sets")
+    parser.add_argument("--sets", nargs="+", default=["helpdesk"], choices=list(SETS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--layers", nargs="+", type=int, help="instead of the set's own")
+    parser.add_argument("--workers", type=int, default=2, help="runs at once, one thread each")
+    parser.add_argument("--work", default="runs/quality", help="folder of the runs")
+    parser.add_argument("--job", help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def prepare(name: str, data: Path | None, work: Path) -> str:
+    """Return where a set's data are; cut the whole sentences out of SST-2's phrases."""
+    if name == "helpdesk":
+        return name
+    if data is None:
+        sys.exit(f"{name} needs --data DIR with a folder sst2 in it")
+    source = data / "sst2"
+    if name == "sst2":
+        return str(source)
+    target = work / "sst2-sentences-data"
+    if not (target / "train.tsv").is_file():
+        target.mkdir(parents=True, exist_ok=True)
+        header, *rows = (source / "train.tsv").read_text(encoding="utf-8").splitlines()
+        kept = whole_sentences(rows)
+        (target / "train.tsv").write_text("\n".join([header, *kept]) + "\n", encoding="utf-8")
+        for split in ("dev", "test"):
+            shutil.copy(source / f"{split}.tsv", target)
+    return str(target)
+
+
+def whole_sentences(rows: list[str]) -> list[str]:
+    """Return the rows whose phrase is no part of another row's, each phrase once."""
+    phrases = {tuple(row.split("\t")[1].split()): row for row in reversed(rows)}
+    inside = set()
+    for words in phrases:
+        count = len(words)
+        spans = (words[a:b] for a in range(count) for b in range(a + 1, count + 1))
+        inside |= {span for span in spans if len(span) < count and span in phrases}
+    return [row for words, row in phrases.items() if words not in inside][::-1]
+
+
+def run_seed(name: str, source: str, seed: int, work: Path, layers: list[int] | None) -> None:
+    """Teach once, then distil every student of a seed; each in a process of its own."""
+    for count in layers or SETS[name]["layers"]:
+        job = {"name": name, "source": source, "seed": seed, "layers": count, "work": str(work)}
+        row = row_path(work, name, seed, count)
+        if row.is_file():
+            continue
+        log = row.with_suffix(".log")
+        log.parent.mkdir(parents=True, exist_ok=True)
+        print(f"{name} seed {seed}: {count} layers (log: {log})", flush=True)
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE)}
+        with log.open("w", encoding="utf-8") as stream:
+            done = subprocess.run(
+                [sys.executable, __file__, "--job", json.dumps(job)],
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                env=environment,
+            )
+        if done.returncode:
+            raise SystemExit(f"{log} tells why seed {seed} with {count} layers failed")
+
+
+def row_path(work: Path, name: str, seed: int, layers: int) -> Path:
+    return work / name / f"seed-{seed}-layers-{layers}.json"
+
+
+def run_job(name: str, source: str, seed: int, layers: int, work: str) -> None:
+    """Distil and ship one student and write its row."""
+    from tinybert.ship.export import export
+    from tinybert.ship.quantize import quantize
+    from tinybert.ship.verify import verify
+
+    from tinybert.distill import recipe as recipes
+    from tinybert.distill.task import distill, teach
+
+    folder = Path(work) / name
+    common = {"data.source": source, "data.drop_leaks": name != "helpdesk", "seed": seed}
+    file = HERE.parent / "recipes" / f"{name}.toml"
+    teacher = folder / f"seed-{seed}-teacher"
+    teach(recipes.load(file, {**common, "out": str(teacher), "student.layers": 3}))
+    run = folder / f"seed-{seed}-layers-{layers}"
+    settings = {
+        **common,
+        "out": str(run),
+        "teacher.model": str(teacher / "teacher"),
+        "student.layers": layers,
+        "ship.baselines": SETS[name]["label_only"],
+    }
+    recipe = recipes.load(file, settings)
+    distill(recipe)
+    artifact = run / "artifact"
+    from tinybert.data import load_saved
+
+    data = load_saved(run)
+    export(run / "student", artifact, max_length=recipe.max_length)
+    fp32 = (artifact / "onnx" / "model.onnx").stat().st_size
+    quantize(artifact)
+    parity = verify(artifact, run / "student", data, max_flips=1.0, max_drop=1.0)
+    int8 = (artifact / "onnx" / "model_quantized.onnx").stat().st_size
+    row = measure(run, teacher / "teacher", artifact, data, recipe.max_length)
+    row = {
+        "set": name,
+        "seed": seed,
+        "layers": layers,
+        **row,
+        "int8_mb": int8 / 1e6,
+        "int8_of_fp32": int8 / fp32,
+        "int8_dev_flips": parity["flip_rate"],
+    }
+    path = row_path(Path(work), name, seed, layers)
+    path.write_text(json.dumps(row, indent=1), encoding="utf-8")
+
+
+def measure(run: Path, teacher: Path, artifact: Path, data: Any, max_length: int) -> dict[str, Any]:
+    """Return dev and test quality of the student and everything beside it."""
+    import numpy as np
+    from tinybert.ship.evaluate import evaluate
+
+    from tinybert import metrics
+    from tinybert.distill.infer import predict_logits
+
+    row: dict[str, Any] = {}
+    for split in ("dev", "test"):
+        rows = data.splits()[split]
+        targets = np.asarray(rows["label"])
+        for system in ("teacher", "student", "label_only"):
+            place = teacher if system == "teacher" else run / system
+            if place.is_dir():
+                logits = predict_logits(place, list(rows["text"]), max_length=max_length)
+                row[f"{split}_{system}"] = metrics.compute(data.task, logits, targets)["accuracy"]
+        row[f"{split}_int8"] = evaluate(artifact, data, split)["accuracy"]
+        tfidf = metrics.tfidf(data, split)
+        row[f"{split}_tfidf"] = metrics.compute(data.task, tfidf, targets)["accuracy"]
+        row[f"{split}_majority"] = metrics.majority(data, split)["accuracy"]
+    row["kept"] = row["test_student"] / row["test_teacher"]
+    return row
+
+
+def write_results(name: str, source: str, work: Path, arguments: argparse.Namespace) -> None:
+    """Gather the rows into ``bench/results``."""
+    from _results import write
+
+    layers = arguments.layers or SETS[name]["layers"]
+    paths = [row_path(work, name, seed, count) for count in layers for seed in arguments.seeds]
+    rows = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    folder = Path("src/tinybert/datasets/helpdesk") if name == "helpdesk" else Path(source)
+    digest = hashlib.sha256()
+    for file in sorted(folder.glob("*.[tj]s*")):
+        digest.update(file.read_bytes())
+    needs = "" if name == "helpdesk" else " --data DIR"
+    seeds = " ".join(map(str, arguments.seeds))
+    command = f"python bench/quality.py{needs} --sets {name} --seeds {seeds}"
+    print(f"wrote {write(f'quality-{name}', rows, command, digest.hexdigest())}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,365 @@
+"""The command line: each command parses, calls the function of its name and prints."""
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from tinybert._version import __version__
+from tinybert.errors import ConfigError, MissingExtraError, TinyBertError
+from tinybert.flags import recipe_flags
+
+__all__ = ["app", "main"]
+
+_RESUMED = ("demo", "teach", "distill")
+_TRAINING = {
+    "accelerate",
+    "datasets",
+    "jinja2",
+    "matplotlib",
+    "onnx",
+    "onnxscript",
+    "pydantic",
+    "safetensors",
+    "scipy",
+    "sklearn",
+    "torch",
+    "transformers",
+}
+
+
+class _Group(TyperGroup):
+    """Turns problems that a user can mend into one line on stderr and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command; 2 for a problem, 130 for Ctrl-C, 141 for a closed pipe."""
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+            return result
+        except TinyBertError as error:
+            _complain(f"{type(error).__name__}: {error}")
+            sys.exit(2)
+        except ModuleNotFoundError as error:
+            package = (error.name or "").partition(".")[0]
+            if package not in _TRAINING:
+                raise
+            missing = MissingExtraError(
+                f"this command needs the package {package}, which is not installed; "
+                "run: pip install 'tinybert[train]'"
+            )
+            _complain(f"{type(missing).__name__}: {missing}")
+            sys.exit(2)
+        except KeyboardInterrupt:
+            again = "; the same command goes on where it stopped"
+            _complain(f"interrupted{again if ctx.invoked_subcommand in _RESUMED else ''}")
+            sys.exit(130)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(141)
+
+
+app = typer.Typer(
+    cls=_Group,
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _examples(*commands: str) -> str:
+    """Return examples as the last lines of a command's help."""
+    return "\n\n".join(["Examples:", *(f"  {command}" for command in commands)])
+
+
+def _complain(message: str) -> None:
+    """Write one line to stderr."""
+    print(f"tinybert: {' '.join(message.split())}", file=sys.stderr, flush=True)
+
+
+def _version(wanted: bool) -> None:
+    """Print the version and stop."""
+    if wanted:
+        print(f"tinybert {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Distil a BERT-like teacher into a tiny student that answers without PyTorch."""
+
+
+DataFlag = Annotated[str | None, typer.Option("--data", help="File, folder, id or helpdesk.")]
+TextFlag = Annotated[str | None, typer.Option("--text", help="Column of the text.")]
+Text2Flag = Annotated[str | None, typer.Option("--text2", help="Column of the second text.")]
+LabelFlag = Annotated[str | None, typer.Option("--label", help="Column of the label or target.")]
+LanguageFlag = Annotated[str | None, typer.Option("--language", help="Language of helpdesk.")]
+OpenFlag = Annotated[
+    bool, typer.Option("--open/--no-open", help="Open the report in a browser, at a terminal.")
+]
+
+
+@app.command(
+    epilog=_examples(
+        "tinybert demo",
+        "tinybert demo --language zh --out runs/demo-zh --no-open",
+    )
+)
+def demo(
+    language: Annotated[str, typer.Option(help="en or zh.")] = "en",
+    out: Annotated[str, typer.Option(help="Folder of the run.")] = "runs/demo",
+    seed: Annotated[int, typer.Option(help="Seeds everything that is drawn.")] = 0,
+    open_: OpenFlag = True,
+) -> None:
+    """Distil a real teacher on embedded data, ship the student and show what was won and lost."""
+    from tinybert.ship.pipeline import demo as run_demo
+    from tinybert.ship.pipeline import examples
+
+    run = run_demo(language, out, seed=seed)
+    _show_report(run / "report.html", open_=open_)
+    print("\nThree answers of the artifact, through tinybert.load:")
+    for text, label, score in examples(run):
+        print(f"  {score:.2f}  {label:<24} {text}")
+
+
+@app.command(
+    epilog=_examples(
+        "tinybert teach --data messages.csv --text message --label intent",
+        "tinybert teach --recipe recipes/helpdesk.toml --epochs 6",
+    )
+)
+@recipe_flags(teach=True)
+def teach(recipe: Any) -> None:
+    """Fine-tune a pretrained encoder on labelled texts, to be the teacher."""
+    from tinybert.distill.task import teach as run_teach
+
+    print(f"teacher: {run_teach(recipe)}")
+
+
+@app.command(
+    epilog=_examples(
+        "tinybert distill --data messages.csv --layers 3 --out runs/messages",
+        "tinybert distill --recipe recipes/helpdesk.toml --set student.layers=[0,5]",
+    )
+)
+@recipe_flags(teach=False)
+def distill(recipe: Any) -> None:
+    """Teach if needed, distil a student, ship it as an artifact and report."""
+    from tinybert.ship.pipeline import distill as run_distill
+
+    run = run_distill(recipe)
+    _show_report(run / "report.html", open_=False)
+
+
+@app.command(
+    epilog=_examples(
+        "tinybert report runs/demo",
+        "tinybert report runs/demo --split dev --open",
+    )
+)
+def report(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    split: Annotated[str | None, typer.Option(help="Split to measure on: test or dev.")] = None,
+    open_: OpenFlag = False,
+) -> None:
+    """Compare teacher, student and artifact with baselines; write report.html and report.json."""
+    from tinybert.ship.report import report as write_report
+
+    _show_report(write_report(run, split=split), open_=open_)
+
+
+@app.command(
+    epilog=_examples(
+        "tinybert export runs/messages/student --to artifact",
+        "tinybert export runs/pairs/student --to artifact --pair --max-length 96",
+    )
+)
+def export(
+    model: Annotated[str, typer.Argument(help="Hugging Face folder of a classifier.")],
+    to: Annotated[Path, typer.Option(help="Folder to write.")],
+    max_length: Annotated[int, typer.Option(help="Longest input in tokens.")] = 128,
+    pair: Annotated[bool, typer.Option("--pair", help="An input is two texts.")] = False,
+) -> None:
+    """Turn a fine-tuned classifier into an artifact that answers without PyTorch."""
+    from tinybert.ship.export import export as run_export
+
+    print(f"artifact: {run_export(model, to, max_length=max_length, pair=pair)}")
+
+
+@app.command(
+    epilog=_examples(
+        "tinybert quantize artifact",
+        "tinybert quantize artifact --keep-fp32",
+    )
+)
+def quantize(
+    artifact: Annotated[Path, typer.Argument(help="Folder written by export.")],
+    keep_fp32: Annotated[bool, typer.Option("--keep-fp32", help="Keep the fp32 model.")] = False,
+) -> None:
+    """Turn an artifact's weights into int8."""
+    from tinybert.ship.quantize import quantize as run_quantize
+
+    print(f"int8: {run_quantize(artifact, keep_fp32=keep_fp32)}")
+
+
+@app.command(
+    epilog=_examples(
+        "tinybert verify runs/messages/artifact",
+        "tinybert verify artifact --model runs/messages/student --data messages.csv",
+    )
+)
+def verify(
+    artifact: Annotated[Path, typer.Argument(help="Folder written by export.")],
+    model: Annotated[Path | None, typer.Option(help="PyTorch model; the run's student.")] = None,
+    data: DataFlag = None,
+    text: TextFlag = None,
+    text2: Text2Flag = None,
+    label: LabelFlag = None,
+    language: LanguageFlag = None,
+    max_flips: Annotated[float, typer.Option(help="Most changed answers, share.")] = 0.005,
+    max_drop: Annotated[float, typer.Option(help="Most quality lost, 0 to 1.")] = 0.003,
+) -> None:
+    """Compare an artifact with its PyTorch model on dev texts; refuse past the limits.
+
+    An artifact inside a run finds model and data there.
+    """
+    from tinybert.ship.verify import verify as run_verify
+
+    rows = _data(artifact, data, text=text, text2=text2, label=label, language=language)
+    student = model or artifact.resolve().parent / "student"
+    _show(run_verify(artifact, student, rows, max_flips=max_flips, max_drop=max_drop))
+
+
+@app.command(
+    epilog=_examples(
+        "tinybert evaluate runs/messages/artifact --split dev",
+        "tinybert evaluate artifact --data messages.csv --label intent",
+    )
+)
+def evaluate(
+    path: Annotated[Path, typer.Argument(help="Artifact, or Hugging Face folder.")],
+    split: Annotated[str, typer.Option(help="train, dev or test.")] = "test",
+    data: DataFlag = None,
+    text: TextFlag = None,
+    text2: Text2Flag = None,
+    label: LabelFlag = None,
+    language: LanguageFlag = None,
+) -> None:
+    """Measure the quality of an artifact or a model on a split.
+
+    One inside a run finds the data there.
+    """
+    from tinybert.ship.evaluate import evaluate as run_evaluate
+
+    rows = _data(path, data, text=text, text2=text2, label=label, language=language)
+    _show(run_evaluate(path, rows, split))
+
+
+@app.command(
+    epilog=_examples(
+        'tinybert predict artifact "my card was charged twice"',
+        "tinybert predict artifact --file messages.csv --text message --format jsonl",
+        "cut -f2 log.tsv | tinybert predict artifact --format csv > labels.csv",
+    )
+)
+def predict(
+    artifact: Annotated[Path, typer.Argument(help="Folder written by export.")],
+    texts: Annotated[list[str] | None, typer.Argument(help="Texts; else a file or stdin.")] = None,
+    file: Annotated[str | None, typer.Option(help="CSV, TSV, JSONL, text; - for stdin.")] = None,
+    format: Annotated[str, typer.Option(help="text, jsonl or csv.")] = "text",
+    text: Annotated[str, typer.Option(help="Column of the text.")] = "text",
+    text2: Annotated[str, typer.Option(help="Column of the second text.")] = "text2",
+    threads: Annotated[int | None, typer.Option(help="Threads; all cores if not given.")] = None,
+    batch_size: Annotated[int, typer.Option(help="Texts run together.")] = 32,
+) -> None:
+    """Answer texts with an artifact, line by line; bad rows are named and cost exit code 1."""
+    from tinybert.runtime import predict as run_predict
+
+    if not texts and file is None and not sys.stdin.isatty():
+        file = "-"
+    broken = run_predict(
+        artifact,
+        texts or (),
+        file=file,
+        format=format,
+        text_column=text,
+        text2_column=text2,
+        threads=threads,
+        batch_size=batch_size,
+    )
+    if broken:
+        _complain(f"{broken} rows could not be read; the others were answered")
+        raise typer.Exit(1)
+
+
+@app.command(
+    epilog=_examples(
+        "tinybert info runs/demo",
+        "tinybert info runs/demo/artifact --json",
+    )
+)
+def info(
+    path: Annotated[Path, typer.Argument(help="Artifact, Hugging Face folder or run.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say what a folder holds: sizes, shapes, labels, parity."""
+    from tinybert.ship.info import info as run_info
+
+    found = run_info(path)
+    if as_json:
+        print(json.dumps(found, indent=2, ensure_ascii=False))
+    else:
+        _show(found)
+
+
+def _show_report(path: Path, *, open_: bool) -> None:
+    """Print the table and where the page is; open it where someone looks."""
+    from tinybert.ship.table import print_table
+
+    print_table(path)
+    print(f"report: {path}")
+    if open_ and sys.stdout.isatty() and path.is_file():
+        typer.launch(path.resolve().as_uri())
+
+
+def _data(path: Path, source: str | None, **columns: str | None) -> Any:
+    """Load the data named by a flag, or those of the run that a folder lies in."""
+    from tinybert import data
+
+    if source is not None:
+        return data.load(source, **columns)
+    run = path.resolve().parent
+    if not (run / "data").is_dir():
+        raise ConfigError(f"{path} lies in no run; name the data with --data")
+    return data.load_saved(run)
+
+
+def _show(found: Mapping[str, Any], indent: str = "") -> None:
+    """Print figures by name."""
+    for name, value in found.items():
+        if isinstance(value, Mapping):
+            print(f"{indent}{name}")
+            _show(value, indent + "  ")
+        else:
+            shown = f"{value:.4f}" if isinstance(value, float) else value
+            print(f"{indent}{name:<{24 - len(indent)}} {shown}")
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""The flags that stand for settings of a recipe."""
+
+import inspect
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tinybert.errors import ConfigError
+
+__all__ = ["FLAGS", "recipe_flags"]
+
+# Flag, recipe setting for `distill`, recipe setting for `teach` (None: no such flag), type, help.
+FLAGS: tuple[tuple[str, str, str | None, Any, str], ...] = (
+    ("--data", "data.source", "data.source", str, "File, folder, Hugging Face id, or helpdesk."),
+    ("--text", "data.text", "data.text", str, "Column of the text."),
+    ("--text2", "data.text2", "data.text2", str, "Column of the second text of a pair."),
+    ("--label", "data.label", "data.label", str, "Column of the label or target."),
+    ("--language", "data.language", "data.language", str, "Language of helpdesk: en or zh."),
+    ("--task", "data.task", "data.task", str, "classification, regression or auto."),
+    ("--dev", "data.dev", "data.dev", str, "File of the dev split."),
+    ("--test", "data.test", "data.test", str, "File of the test split."),
+    ("--dev-fraction", "data.dev_fraction", "data.dev_fraction", float, "Share of train cut off."),
+    ("--drop-leaks", "data.drop_leaks", "data.drop_leaks", bool, "Drop texts of two splits."),
+    ("--teacher", "teacher.model", "teacher.model", str, "Folder or Hugging Face id."),
+    ("--layers", "student.layers", None, "layers", "Number, or teacher layers such as 0,2,5."),
+    ("--hidden", "student.hidden", None, int, "Width of the student."),
+    ("--heads", "student.heads", None, int, "Attention heads of the student."),
+    ("--intermediate", "student.intermediate", None, int, "Feed-forward width of the student."),
+    ("--teach-epochs", "teacher.epochs", None, float, "Epochs of the teacher's fine-tuning."),
+    ("--layer-epochs", "layer_stage.epochs", None, float, "Epochs of the layer stage."),
+    ("--epochs", "prediction_stage.epochs", "teacher.epochs", float, "Epochs of training."),
+    ("--layer-learning-rate", "layer_stage.learning_rate", None, float, "Of the layer stage."),
+    (
+        "--learning-rate",
+        "prediction_stage.learning_rate",
+        "teacher.learning_rate",
+        float,
+        "Peak rate of training.",
+    ),
+    (
+        "--batch-size",
+        "layer_stage.batch_size prediction_stage.batch_size",
+        "teacher.batch_size",
+        int,
+        "Texts a step.",
+    ),
+    ("--temperature", "prediction_stage.temperature", None, float, "Softens both distributions."),
+    ("--hard-labels", "prediction_stage.hard_labels", None, float, "Weight of the labels, 0 to 1."),
+    ("--max-length", "max_length", "max_length", int, "Longest input in tokens."),
+    ("--seed", "seed", "seed", int, "Seeds everything that is drawn."),
+    ("--out", "out", "out", str, "Folder of the run."),
+)
+
+
+def recipe_flags(*, teach: bool) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the recipe's flags; its function receives the finished recipe."""
+    flags = [(flag, t if teach else d, kind, text) for flag, d, t, kind, text in FLAGS]
+    flags = [entry for entry in flags if entry[1]]
+
+    def wrap(command: Callable[..., None]) -> Callable[..., None]:
+        def run(recipe: Path | None, settings: list[str], **given: Any) -> None:
+            from tinybert.distill.recipe import load
+
+            overrides: dict[str, Any] = {}
+            for flag, names, kind, _ in flags:
+                value = given[_variable(flag)]
+                if value is not None and names is not None:
+                    value = _layers(value) if kind == "layers" else value
+                    overrides |= dict.fromkeys(names.split(), value)
+            command(load(recipe, overrides | dict(map(_setting, settings))))
+
+        parameters = [_parameter(flag, kind, text) for flag, _, kind, text in flags]
+        signature = inspect.Signature([*parameters, *_RECIPE_PARAMETERS])
+        run.__signature__ = signature  # type: ignore[attr-defined]
+        run.__doc__, run.__name__ = command.__doc__, command.__name__
+        return run
+
+    return wrap
+
+
+def _variable(flag: str) -> str:
+    """Return the parameter name of a flag."""
+    return flag.removeprefix("--").replace("-", "_")
+
+
+def _parameter(flag: str, kind: Any, text: str) -> inspect.Parameter:
+    """Return an optional parameter for a flag."""
+    names = f"{flag}/--no-{flag[2:]}" if kind is bool else flag
+    kind = str if kind == "layers" else kind
+    option = typer.Option(names, help=text, show_default=False)
+    annotation = Annotated[kind | None, option]
+    return inspect.Parameter(
+        _variable(flag), inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation
+    )
+
+
+_RECIPE_PARAMETERS = (
+    inspect.Parameter(
+        "recipe",
+        inspect.Parameter.KEYWORD_ONLY,
+        default=None,
+        annotation=Annotated[
+            Path | None, typer.Option("--recipe", help="TOML file; flags go before it.")
+        ],
+    ),
+    inspect.Parameter(
+        "settings",
+        inspect.Parameter.KEYWORD_ONLY,
+        default=[],
+        annotation=Annotated[
+            list[str], typer.Option("--set", help="Any recipe setting: section.key=value.")
+        ],
+    ),
+)
+
+
+def _layers(text: str) -> int | list[int]:
+    """Read ``3`` or ``0,2,5``."""
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError as error:
+        raise ConfigError(
+            f"--layers is `{text}`; wanted a number, or teacher layers such as 0,2,5"
+        ) from error
+    return numbers if "," in text else numbers[0]
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    """Read ``section.key=value``; the value is TOML, or else a text."""
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip():
+        raise ConfigError(f"--set is `{text}`; wanted section.key=value")
+    try:
+        return name.strip(), tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return name.strip(), value.strip()

@@ -1,0 +1,39 @@
+"""Answers from a shipped folder, without PyTorch."""
+
+from pathlib import Path
+
+from tinybert.artifact import read_card
+from tinybert.runtime.classify import Classifier, Prediction
+from tinybert.runtime.regress import Regressor
+from tinybert.runtime.session import Session
+from tinybert.runtime.stream import predict
+
+__all__ = ["Classifier", "Prediction", "Regressor", "Session", "load", "predict"]
+
+
+def load(
+    path: str | Path,
+    *,
+    threads: int | None = None,
+    precision: str | None = None,
+    batch_size: int = 32,
+) -> Classifier | Regressor:
+    """Load a shipped folder.
+
+    Args:
+        path: The artifact.
+        threads: Threads a call may use; None leaves it to the number of cores.
+        precision: ``int8`` or ``fp32``; None takes what the card names.
+        batch_size: Texts that run through the model together.
+
+    Returns:
+        A classifier, or a regressor where the card's task is regression. It may be shared by many
+        threads.
+
+    Raises:
+        ArtifactError: The folder is damaged, incomplete or of a newer format.
+        ConfigError: A setting is out of range, or the folder has no model of that precision.
+    """
+    card = read_card(path)
+    session = Session(path, card, threads=threads, precision=precision, batch_size=batch_size)
+    return Regressor(session) if card.task == "regression" else Classifier(session)

@@ -1,0 +1,131 @@
+"""Runs an artifact's model over lists of inputs."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+
+from tinybert.artifact import FP32, INT8, Card, check_files
+from tinybert.errors import ArtifactError, ConfigError, DataError
+from tinybert.text import Tokenizer, pad_batch
+
+__all__ = ["Input", "Session"]
+
+Input = str | tuple[str, str]
+_MODELS = {"int8": INT8, "fp32": FP32}
+
+
+class Session:
+    """A checked artifact and its ONNX Runtime session.
+
+    Args:
+        folder: The artifact.
+        card: Its card.
+        threads: Threads a call may use, at least 1; None leaves it to the number of cores.
+        precision: ``int8``, ``fp32`` or None for the card's own.
+        batch_size: Inputs that run together, at least 1.
+
+    Raises:
+        ArtifactError: A file is missing or altered, or the model cannot be run.
+        ConfigError: A setting is out of range, or there is no model of that precision.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        card: Card,
+        *,
+        threads: int | None = None,
+        precision: str | None = None,
+        batch_size: int = 32,
+    ) -> None:
+        for name, value in (("threads", threads), ("batch_size", batch_size)):
+            if value is not None and value < 1:
+                raise ConfigError(f"{name} is {value}; wanted at least 1")
+        self.card = _with_precision(folder, card, precision)
+        check_files(folder, self.card)
+        self.batch_size = batch_size
+        self._tokenizer = Tokenizer(folder, max_length=card.max_length)
+        options = ort.SessionOptions()
+        options.log_severity_level = 3
+        if threads is not None:
+            options.intra_op_num_threads = threads
+            options.inter_op_num_threads = 1
+        model = Path(folder) / self.card.model
+        try:
+            self._session = ort.InferenceSession(
+                str(model), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # onnxruntime raises its own unexported kinds
+            reason = str(error).strip().splitlines()[0]
+            raise ArtifactError(f"{model} cannot be run: {reason}") from error
+        self._inputs = [node.name for node in self._session.get_inputs()]
+
+    def logits(self, inputs: Iterable[Input]) -> npt.NDArray[np.float32]:
+        """Return the model's raw outputs; sorted by length inside, order kept.
+
+        Args:
+            inputs: N texts, or N pairs of texts where the card says so.
+
+        Returns:
+            Float32 (N, C); C = 1 for regression.
+
+        Raises:
+            DataError: Not a list, or an element that is not what the model takes.
+        """
+        texts, texts2 = self._check(inputs)
+        width = max(1, len(self.card.labels))
+        if not texts:
+            return np.zeros((0, width), dtype=np.float32)
+        ids, type_ids = self._tokenizer.encode(texts, texts2)
+        order = sorted(range(len(ids)), key=lambda i: -len(ids[i]))
+        out = np.empty((len(ids), width), dtype=np.float32)
+        for start in range(0, len(order), self.batch_size):
+            rows = order[start : start + self.batch_size]
+            batch = pad_batch(
+                [ids[i] for i in rows], [type_ids[i] for i in rows], self._tokenizer.pad_id
+            )
+            (found,) = self._session.run(["logits"], {name: batch[name] for name in self._inputs})
+            out[rows] = found
+        return out
+
+    def _check(self, inputs: Iterable[Input]) -> tuple[list[str], list[str] | None]:
+        """Split inputs into first and second texts; name the first that does not fit."""
+        wanted = "a pair of texts (text, text2)" if self.card.pair else "a text"
+        if isinstance(inputs, str):
+            raise DataError(f"one text was given; wanted a list: [{_short(inputs)}]")
+        items: Sequence[Input] = list(inputs)
+        for i, item in enumerate(items):
+            if not (_is_pair(item) if self.card.pair else isinstance(item, str)):
+                raise DataError(f"input {i} is {_short(item)}; wanted {wanted}")
+        if self.card.pair:
+            return [item[0] for item in items], [item[1] for item in items]
+        return [str(item) for item in items], None
+
+
+def _is_pair(item: object) -> bool:
+    """Whether something is two texts."""
+    return (
+        isinstance(item, tuple | list) and len(item) == 2 and all(isinstance(t, str) for t in item)
+    )
+
+
+def _short(value: object) -> str:
+    """Return the start of a value's representation."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _with_precision(folder: str | Path, card: Card, precision: str | None) -> Card:
+    """Return the card with the model file of the precision asked for."""
+    if precision is None:
+        return card
+    if precision not in _MODELS:
+        raise ConfigError(f"precision is `{precision}`; wanted int8 or fp32")
+    name = _MODELS[precision]
+    if name not in card.files:
+        raise ConfigError(f"{folder} holds no {precision} model; it has {card.model}")
+    return replace(card, model=name)

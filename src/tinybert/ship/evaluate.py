@@ -1,0 +1,82 @@
+"""Quality of an artifact or of a Hugging Face folder on labelled data."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from tinybert import metrics, runtime
+from tinybert.artifact import CARD, read_card, write_card
+from tinybert.data import TaskData
+from tinybert.distill.infer import load_classifier, predict_logits, resolve
+from tinybert.errors import DataError
+from tinybert.ship.model_card import write_model_card
+from tinybert.text import Tokenizer
+
+__all__ = ["evaluate", "logits_of"]
+
+
+def evaluate(
+    path: str | Path, data: TaskData, split: str = "test", *, max_length: int = 128
+) -> dict[str, float]:
+    """Measure a model on a split; an artifact's figures are written into its card.
+
+    Args:
+        path: An artifact, or a sequence classifier's folder or hub id.
+        data: The labelled data.
+        split: ``train``, ``dev`` or ``test``.
+        max_length: Longest input in tokens, for a folder; an artifact has its own.
+
+    Returns:
+        The metrics of ``metrics.compute``.
+
+    Raises:
+        DataError: The split is missing, or the model's labels are not the data's.
+    """
+    if split not in data.splits():
+        raise DataError(f"{data.name} has no {split} split; it has {', '.join(data.splits())}")
+    found = metrics.compute(
+        data.task,
+        logits_of(path, data, split, max_length=max_length),
+        np.asarray(data.splits()[split]["label"]),
+    )
+    place = Path(path)
+    if (place / CARD).is_file():
+        named = {f"{split}_{name}": value for name, value in found.items()}
+        card = read_card(place)
+        write_card(place, replace(card, metrics={**card.metrics, **named}))
+        write_model_card(place)
+    return found
+
+
+def logits_of(
+    path: str | Path, data: TaskData, split: str, *, max_length: int = 128
+) -> npt.NDArray[np.float32]:
+    """Return a model's logits for a split, float32 (N, C), by the class that users call.
+
+    Raises:
+        DataError: The model's labels are not the data's.
+    """
+    rows = data.splits()[split]
+    texts, texts2 = list(rows["text"]), list(rows["text2"]) if data.pair else None
+    if (Path(path) / CARD).is_file():
+        model = runtime.load(path)
+        _check_labels(str(path), model.card.labels, data)
+        return model.logits(texts if texts2 is None else list(zip(texts, texts2, strict=True)))
+    network = load_classifier(path)
+    if data.labels:
+        names = tuple(str(name) for name in (network.config.id2label or {}).values())
+        if not all(name == f"LABEL_{i}" for i, name in enumerate(names)):
+            _check_labels(str(path), names, data)
+    tokenizer = Tokenizer(resolve(path), max_length=max_length)
+    return predict_logits(network, texts, texts2, max_length=max_length, tokenizer=tokenizer)
+
+
+def _check_labels(path: str, labels: tuple[str, ...], data: TaskData) -> None:
+    """Refuse to compare answers whose numbers mean different labels."""
+    if labels != data.labels:
+        raise DataError(
+            f"{path} has the labels {list(labels)}, the data {data.name} have {list(data.labels)}; "
+            "wanted the same in the same order"
+        )

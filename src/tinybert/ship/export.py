@@ -1,0 +1,174 @@
+"""From a Hugging Face folder to an artifact with an ONNX model."""
+
+import contextlib
+import io
+import logging
+import shutil
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from tinybert._version import __version__
+from tinybert.artifact import CARD, FP32, Card, hash_file, write_card
+from tinybert.distill.infer import has_types, load_classifier, longest_input, save_tokenizer
+from tinybert.errors import ConfigError
+from tinybert.ship.model_card import write_model_card
+
+__all__ = ["OPSET", "export", "refresh_card"]
+
+OPSET = 20
+_TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
+
+
+def export(
+    model: str | Path,
+    to: str | Path,
+    *,
+    max_length: int = 128,
+    pair: bool = False,
+    labels: Sequence[str] | None = None,
+    task: str | None = None,
+    teacher: str = "",
+) -> Path:
+    """Write an artifact whose ONNX model takes any batch and any length up to ``max_length``.
+
+    The folder is built beside ``to`` and renamed when it is whole: an interrupted export leaves the
+    old artifact as it was.
+
+    Args:
+        model: A sequence classifier's folder or hub id.
+        to: The artifact's folder; an older artifact there is replaced.
+        max_length: Longest input in tokens that the artifact accepts.
+        pair: Whether an input is two texts.
+        labels: Label names in logit order; None takes the model's own.
+        task: ``classification`` or ``regression``; None follows the model (one logit: regression).
+        teacher: Name of the teacher, for the card.
+
+    Returns:
+        The artifact's folder.
+
+    Raises:
+        ConfigError: ``max_length`` exceeds the model's positions, the labels do not fit the logits,
+            or ``to`` holds something that is no artifact.
+        UnsupportedModelError: The model cannot be loaded.
+    """
+    target = Path(to)
+    _check_target(target)
+    network = load_classifier(model)
+    card = _card(network, max_length, pair, labels, task, teacher)
+    partial = target.with_name(f".{target.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    (partial / FP32).parent.mkdir(parents=True)
+    try:
+        network.config.save_pretrained(partial)
+        save_tokenizer(model, partial)
+        _write_onnx(network, partial / FP32)
+        write_card(partial, refresh_card(partial, card))
+        write_model_card(partial)
+        shutil.rmtree(target, ignore_errors=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial.rename(target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return target
+
+
+def refresh_card(folder: Path, card: Card) -> Card:
+    """Return the card with the hashes of the files that are there now."""
+    names = [*_TOKENIZER, *(str(p.relative_to(folder)) for p in sorted(folder.glob("onnx/*.onnx")))]
+    return replace(card, files={name: hash_file(folder / name) for name in names})
+
+
+class _Logits(nn.Module):
+    """The model as the graph sees it: tensors in, logits out."""
+
+    def __init__(self, network: PreTrainedModel, types: bool) -> None:
+        super().__init__()
+        self.network, self.types = network, types
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
+    ) -> Tensor:
+        """Return logits (B, C)."""
+        types = {"token_type_ids": token_type_ids} if self.types else {}
+        logits: Tensor = self.network(
+            input_ids=input_ids, attention_mask=attention_mask, **types
+        ).logits
+        return logits
+
+
+def _check_target(target: Path) -> None:
+    """Refuse to replace something that is not an artifact."""
+    if target.is_file():
+        raise ConfigError(f"{target} is a file; wanted a folder to write")
+    if target.is_dir() and any(target.iterdir()) and not (target / CARD).is_file():
+        raise ConfigError(f"{target} is not empty and holds no artifact; choose another folder")
+
+
+def _card(
+    network: PreTrainedModel,
+    max_length: int,
+    pair: bool,
+    labels: Sequence[str] | None,
+    task: str | None,
+    teacher: str,
+) -> Card:
+    """Return the card of a model, its settings checked."""
+    config: Any = network.config
+    count = int(config.num_labels)
+    task = task or ("regression" if count == 1 else "classification")
+    names = labels or [str(config.id2label[i]) for i in range(count)]
+    if task == "regression":
+        names = []
+    if (len(names) or 1) != count:
+        raise ConfigError(f"{len(names)} labels were given, the model has {count} logits")
+    if max_length > longest_input(config):
+        raise ConfigError(f"max_length is {max_length}; the model takes {longest_input(config)}")
+    return Card(
+        task=task,
+        labels=tuple(names),
+        pair=pair,
+        max_length=max_length,
+        parameters=sum(p.numel() for p in network.parameters()),
+        teacher=teacher,
+        tinybert=__version__,
+    )
+
+
+def _write_onnx(network: PreTrainedModel, path: Path) -> None:
+    """Trace the model with a padded batch and write the graph."""
+    types = has_types(network)
+    network.eval()
+    wrapper = _Logits(network, types).eval()
+    ids = torch.full((3, 7), 5, dtype=torch.int64)
+    mask = torch.ones_like(ids)
+    mask[1, 4:] = 0
+    inputs = (ids, mask, *((torch.zeros_like(ids),) if types else ()))
+    names = ["input_ids", "attention_mask", *(["token_type_ids"] if types else [])]
+    axes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("tokens")}
+    shapes = tuple(dict(axes) for _ in inputs)
+    quiet = io.StringIO()
+    level = logging.getLogger().level
+    with warnings.catch_warnings(), contextlib.redirect_stdout(quiet), torch.inference_mode():
+        warnings.simplefilter("ignore")
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        program = torch.onnx.export(
+            wrapper,
+            inputs,
+            input_names=names,
+            output_names=["logits"],
+            dynamic_shapes=shapes,
+            opset_version=OPSET,
+            dynamo=True,
+            optimize=True,
+            verbose=False,
+        )
+        assert program is not None
+        program.save(str(path), external_data=False)
+    logging.getLogger().setLevel(level)

@@ -1,0 +1,174 @@
+"""Gathers the figures of a report: quality, cost, and what was lost on the way."""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tinybert import metrics
+from tinybert._version import __version__
+from tinybert.artifact import CARD
+from tinybert.data import TaskData
+from tinybert.ship import lost
+from tinybert.ship.measure import TIMED, Subject, measure
+from tinybert.ship.systems import NAMES, Run, System, answer
+
+__all__ = ["figures"]
+
+Array = npt.NDArray[Any]
+
+_MOST_TEXTS = 40
+_MOST_FLIPS = 20
+
+
+def figures(
+    run: Run, data: TaskData, split: str, *, rounds: int = 3, singles: int = 40, batched: int = 96
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Gather every figure of a report.
+
+    Args:
+        run: The run.
+        data: Its data.
+        split: Split to measure on.
+        rounds: Fresh processes for each model that is timed.
+        singles: Texts timed one at a time in each process.
+        batched: Texts timed in batches in each process.
+
+    Returns:
+        What ``report.json`` holds, and what the plots need besides (logits by system, targets,
+        logs of the stages).
+    """
+    started = time.monotonic()
+    systems = list(answer(run, data, split))
+    timed = _time(run, data, split, rounds=rounds, singles=singles, batched=batched)
+    main = metrics.MAIN[data.task]
+    rows = [_row(system, timed) for system in systems]
+    best = next(row["quality"][main] for row in rows if row["system"] == "teacher")
+    for row in rows:
+        row["kept"] = row["quality"][main] / best if best > 0 else None
+    logits = {s.key: s.logits for s in systems if s.logits is not None}
+    targets = np.asarray(data.splits()[split]["label"])
+    found = {
+        "format": 1,
+        "tinybert": __version__,
+        "data": {
+            "name": data.name,
+            "task": data.task,
+            "labels": list(data.labels),
+            "pair": data.pair,
+            "rows": {name: len(part) for name, part in data.splits().items()},
+            "notes": list(data.notes),
+        },
+        "split": split,
+        "metric": main,
+        "systems": rows,
+        "timed": [
+            *TIMED,
+            f"{rounds} rounds, {singles} single texts and {batched} in batches each.",
+        ],
+        **_compare(data, split, logits, targets),
+        "parity": _parity(run),
+        "run": run.about | {"teacher": Path(run.about["teacher"]).name},
+        "report_s": round(time.monotonic() - started, 1),
+    }
+    return found, {"logits": logits, "targets": targets, "logs": _logs(run.folder)}
+
+
+def _time(
+    run: Run, data: TaskData, split: str, *, rounds: int, singles: int, batched: int
+) -> dict[str, dict[str, Any]]:
+    """Measure the models that differ in cost."""
+    kinds = {"teacher": "torch", "student": "torch", "artifact": "artifact"}
+    models = run.models()
+    subjects = [Subject(name, kind, models[name]) for name, kind in kinds.items() if name in models]
+    rows = data.splits()[split]
+    found = measure(
+        subjects,
+        list(rows["text"]),
+        list(rows["text2"]) if data.pair else None,
+        max_length=run.max_length,
+        singles=singles,
+        batched=batched,
+        rounds=rounds,
+    )
+    return {name: asdict(value) for name, value in found.items()}
+
+
+def _row(system: System, timed: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Join what is known of a system; the label-only student costs what the student costs."""
+    cost = timed.get("student" if system.key == "label_only" else system.key, {})
+    name = NAMES[system.key]
+    if system.key == "artifact":
+        name = f"{name} ({system.precision})"
+    wanted = ("load_s", "first_mb", "p50_ms", "p95_ms", "texts_per_s", "peak_mb", "rounds")
+    return {
+        "system": system.key,
+        "name": name,
+        "quality": system.quality,
+        "parameters": system.parameters,
+        "file_mb": system.file_mb,
+        "precision": system.precision,
+        **{key: cost.get(key) for key in wanted},
+    }
+
+
+def _compare(
+    data: TaskData, split: str, logits: Mapping[str, Array], targets: Array
+) -> dict[str, Any]:
+    """Say what was lost on the way from teacher to student to artifact."""
+    texts = _texts(data, split)
+    shown = {key: logits[key] for key in ("teacher", "student", "artifact") if key in logits}
+    pair = ("student", "artifact")
+    if data.task == "regression":
+        flat = {key: found.reshape(-1) for key, found in shown.items()}
+        lists = {"differences": lost.value_differences(texts, flat, targets, most=_MOST_TEXTS)}
+        if "artifact" in shown:
+            lists["flips"] = lost.value_differences(
+                texts, flat, targets, between=pair, most=_MOST_FLIPS
+            )
+        return lists
+    labels = data.labels
+    found: dict[str, Any] = {
+        "recalls": lost.recalls(shown, targets, labels),
+        "confusion": {k: lost.confusion(v, targets, len(labels)) for k, v in shown.items()},
+        "calibration": {k: asdict(metrics.calibration(v, targets)) for k, v in shown.items()},
+        "differences": lost.answer_differences(texts, shown, targets, labels, most=_MOST_TEXTS),
+    }
+    if "artifact" in shown:
+        found["flips"] = lost.answer_differences(
+            texts, shown, targets, labels, between=pair, most=_MOST_FLIPS
+        )
+    return found
+
+
+def _texts(data: TaskData, split: str) -> list[str]:
+    """Return each row's text as people read it."""
+    rows = data.splits()[split]
+    if not data.pair:
+        return list(rows["text"])
+    return [f"{a}\n{b}" for a, b in zip(rows["text"], rows["text2"], strict=True)]
+
+
+def _parity(run: Run) -> dict[str, Any]:
+    """Return what the artifact's card says of its comparison with PyTorch."""
+    path = run.folder / "artifact" / CARD
+    if not path.is_file():
+        return {}
+    parity: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")).get("parity") or {}
+    return parity
+
+
+def _logs(folder: Path) -> dict[str, Sequence[Mapping[str, Any]]]:
+    """Return the log of each stage, in the order they ran."""
+    order = ("teach", "layer", "prediction", "label_only")
+    paths = {name: folder / "stages" / name / "log.json" for name in order}
+    return {
+        name: json.loads(path.read_text(encoding="utf-8"))
+        for name, path in paths.items()
+        if path.is_file()
+    }

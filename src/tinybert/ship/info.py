@@ -1,0 +1,106 @@
+"""What a folder holds: an artifact, a Hugging Face model or a run."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+from transformers import AutoConfig
+
+from tinybert.artifact import CARD, check_files, read_card
+from tinybert.distill.infer import resolve
+from tinybert.errors import ArtifactError
+
+__all__ = ["info"]
+
+
+def info(path: str | Path) -> dict[str, Any]:
+    """Describe a folder.
+
+    Args:
+        path: An artifact, a run, or a Hugging Face model's folder.
+
+    Returns:
+        By name: kind, sizes, labels, parameters, files in MB, quality and parity, as far as the
+        folder tells.
+
+    Raises:
+        ArtifactError: The folder is none of these, or a damaged artifact.
+    """
+    place = Path(path)
+    if (place / CARD).is_file():
+        return _artifact(place)
+    if (place / "run.json").is_file():
+        return _run(place)
+    place = Path(resolve(path))
+    if (place / "config.json").is_file():
+        return _model(place)
+    raise ArtifactError(f"{path} is no artifact, run or model; wanted a folder with {CARD}")
+
+
+def _artifact(place: Path) -> dict[str, Any]:
+    card = read_card(place)
+    check_files(place, card)
+    return {
+        "kind": "artifact",
+        "task": card.task,
+        "labels": list(card.labels),
+        "pair": card.pair,
+        "max_length": card.max_length,
+        "parameters": card.parameters,
+        **_sizes(place),
+        "model": card.model,
+        "files_mb": _megabytes(place),
+        "teacher": card.teacher,
+        "metrics": dict(card.metrics),
+        "parity": dict(card.parity),
+        "tinybert": card.tinybert,
+        "format": card.format,
+    }
+
+
+def _run(place: Path) -> dict[str, Any]:
+    found = json.loads((place / "run.json").read_text(encoding="utf-8"))
+    parts = ("student", "artifact")
+    return {
+        "kind": "run",
+        **found,
+        **{part: info(place / part) for part in parts if (place / part).is_dir()},
+    }
+
+
+def _model(place: Path) -> dict[str, Any]:
+    counts = {"embeddings": 0, "layers": 0, "head": 0}
+    for file in sorted(place.glob("*.safetensors")):
+        with safe_open(file, framework="numpy") as weights:
+            for name in weights.keys():  # noqa: SIM118 - no mapping, only keys()
+                size = 1
+                for axis in weights.get_slice(name).get_shape():
+                    size *= axis
+                part = "layers" if ".layer." in name else "head"
+                counts["embeddings" if "embeddings" in name else part] += size
+    return {
+        "kind": "model",
+        **_sizes(place),
+        "parameters": sum(counts.values()),
+        **{f"parameters_{name}": count for name, count in counts.items()},
+        "files_mb": _megabytes(place),
+    }
+
+
+def _sizes(place: Path) -> dict[str, Any]:
+    """Return layers, widths and vocabulary of a config."""
+    config: Any = AutoConfig.from_pretrained(place)
+    return {
+        "architecture": config.model_type,
+        "layers": config.num_hidden_layers,
+        "hidden": config.hidden_size,
+        "heads": config.num_attention_heads,
+        "vocabulary": config.vocab_size,
+    }
+
+
+def _megabytes(place: Path) -> dict[str, float]:
+    """Return the sizes of all files in MB (10⁶ bytes)."""
+    files = (p for p in sorted(place.rglob("*")) if p.is_file())
+    return {str(p.relative_to(place)): round(p.stat().st_size / 1e6, 3) for p in files}

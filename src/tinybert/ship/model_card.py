@@ -1,0 +1,83 @@
+"""The artifact's README.md: a model card that people and Hugging Face tools read."""
+
+import json
+from pathlib import Path
+
+from tinybert.artifact import FP32, INT8, Card, read_card, write_atomic
+
+__all__ = ["write_model_card"]
+
+
+def write_model_card(folder: str | Path) -> Path:
+    """Write ``README.md`` from the artifact's own card.
+
+    Args:
+        folder: An artifact with ``card.json``.
+
+    Returns:
+        The file.
+    """
+    place = Path(folder)
+    card = read_card(place)
+    path = place / "README.md"
+    parts = [_front_matter(card), _about(card), _use(card), _quality(card), _files(place)]
+    write_atomic(path, "\n".join(parts).encode())
+    return path
+
+
+def _front_matter(card: Card) -> str:
+    base = [f"base_model: {json.dumps(card.teacher)}"] if "/" in card.teacher.strip("/.") else []
+    if card.teacher.startswith(("/", ".")):
+        base = []
+    lines = ["---", "library_name: tinybert", "pipeline_tag: text-classification", *base]
+    lines += ["tags:", "- tinybert", "- distillation", "- onnx", "---", ""]
+    return "\n".join(lines)
+
+
+def _about(card: Card) -> str:
+    kind = "pairs of texts" if card.pair else "texts"
+    does = (
+        f"gives {kind} one of {len(card.labels)} labels: {', '.join(card.labels)}"
+        if card.labels
+        else f"gives {kind} a number"
+    )
+    teacher = f" It was distilled from `{Path(card.teacher).name}`." if card.teacher else ""
+    return (
+        f"# A tiny student\n\nThis model of {card.parameters / 1e6:.1f} M parameters {does}."
+        f"{teacher} Inputs longer than {card.max_length} tokens are cut at the end (in a pair, the "
+        "longer text first).\n"
+    )
+
+
+def _use(card: Card) -> str:
+    example = '("a text", "another")' if card.pair else '"a text"'
+    return (
+        "## Use\n\n```python\nimport tinybert\n\n"
+        f'model = tinybert.load("path/to/this/folder")\nprint(model([{example}]))\n```\n\n'
+        "`pip install tinybert` brings no PyTorch. The ONNX file and `tokenizer.json` lie where "
+        "Transformers.js and Optimum look for them.\n"
+    )
+
+
+def _quality(card: Card) -> str:
+    rows = [f"| {name} | {value:.4f} |" for name, value in card.metrics.items()]
+    table = ["| metric | value |", "|---|--:|", *rows, ""] if rows else ["Not evaluated yet.", ""]
+    parity = card.parity
+    if parity:
+        table += [
+            f"Against the PyTorch model on {parity['texts']:,} held-out texts: largest logit "
+            f"difference {parity['max_logit_difference']:.4f}, {parity['label_flips']} label flips "
+            f"({parity['flip_rate']:.2%}), {parity['metric']} {parity['torch']:.4f} → "
+            f"{parity['artifact']:.4f}.",
+            "",
+        ]
+    return "\n".join(["## Quality", "", *table])
+
+
+def _files(folder: Path) -> str:
+    rows = [
+        f"- `{name}`: {what}, {(folder / name).stat().st_size / 1e6:.1f} MB"
+        for name, what in ((INT8, "int8"), (FP32, "float32"))
+        if (folder / name).is_file()
+    ]
+    return "\n".join(["## Files", "", *rows, ""])

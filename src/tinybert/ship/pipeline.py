@@ -1,0 +1,124 @@
+"""The whole way from a recipe to a shipped artifact and its report, and the demonstration."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from tinybert.artifact import read_card
+from tinybert.data import load_saved
+from tinybert.distill import task
+from tinybert.distill.recipe import Recipe, load
+from tinybert.errors import ConfigError
+from tinybert.ship.export import export
+from tinybert.ship.quantize import quantize
+from tinybert.ship.report import report
+from tinybert.ship.systems import open_run
+from tinybert.ship.verify import verify
+
+__all__ = ["DEMO", "demo", "distill", "examples", "ship"]
+
+DEMO = {"data.source": "helpdesk"}
+LANGUAGES = ("en", "zh")
+
+Say = Callable[[str], None]
+
+
+def distill(recipe: Recipe, say: Say = print) -> Path:
+    """Train a student, ship it and report; called again, it goes on where it stopped.
+
+    Args:
+        recipe: Every setting.
+        say: Told of each step.
+
+    Returns:
+        The run's folder.
+
+    Raises:
+        TinyBertError: Data, teacher or settings cannot be used, or the artifact does not answer as
+            the student does.
+    """
+    run = task.distill(recipe, say)
+    if os.environ.get("RANK", "0") != "0":
+        return run
+    ship(run, recipe, say)
+    say("measuring every system for the report")
+    report(run)
+    return run
+
+
+def ship(run: str | Path, recipe: Recipe, say: Say = print) -> Path:
+    """Turn a run's student into an artifact that is proved to answer as the student does.
+
+    Args:
+        run: Folder of a trained run.
+        recipe: Its recipe; the section ``ship`` is used.
+        say: Told of each step.
+
+    Returns:
+        The artifact's folder.
+
+    Raises:
+        ArtifactError: The artifact answers differently from the student, past the limits.
+    """
+    opened, data = open_run(run), load_saved(run)
+    student, artifact = opened.folder / "student", opened.folder / "artifact"
+    say("exporting the student to ONNX")
+    export(
+        student,
+        artifact,
+        task=data.task,
+        labels=data.labels,
+        pair=data.pair,
+        max_length=opened.max_length,
+        teacher=recipe.teacher.model,
+    )
+    say("quantizing it to int8")
+    quantize(artifact, keep_fp32=recipe.ship.keep_fp32)
+    say(f"comparing the artifact with the student on {len(data.dev):,} dev texts")
+    limits = {"max_flips": recipe.ship.max_flips, "max_drop": recipe.ship.max_drop}
+    verify(artifact, student, data, **limits)
+    size = (artifact / read_card(artifact).model).stat().st_size
+    say(f"artifact: {artifact}, {size / 1e6:.1f} MB")
+    return artifact
+
+
+def demo(
+    language: str = "en", out: str | Path = "runs/demo", *, seed: int = 0, say: Say = print
+) -> Path:
+    """Distil a pretrained teacher on the embedded customer messages.
+
+    Args:
+        language: ``en`` or ``zh``.
+        out: Folder of the run.
+        seed: Seeds everything that is drawn.
+        say: Told of each step.
+
+    Returns:
+        The run's folder.
+
+    Raises:
+        ConfigError: No such language.
+    """
+    if language not in LANGUAGES:
+        raise ConfigError(f"language is `{language}`; wanted {' or '.join(LANGUAGES)}")
+    overrides = DEMO | {"data.language": language, "out": str(out), "seed": seed}
+    return distill(load(None, overrides), say)
+
+
+def examples(run: str | Path, count: int = 3) -> list[tuple[str, str, float]]:
+    """Let a run's artifact answer some of its own test texts.
+
+    Args:
+        run: Folder of a finished classification run with single texts.
+        count: Texts to answer.
+
+    Returns:
+        Text, label and its probability for each.
+    """
+    import tinybert
+
+    data = load_saved(run)
+    texts = list((data.test or data.dev)["text"])
+    picked = [texts[(2 * i + 1) * len(texts) // (2 * count)] for i in range(count)]
+    answers = tinybert.load(Path(run) / "artifact")(picked)
+    return [(text, a.label, a.score) for text, a in zip(picked, answers, strict=True)]

@@ -1,0 +1,161 @@
+"""The systems a report compares: their answers, quality and size."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tinybert import metrics, runtime
+from tinybert.artifact import read_card
+from tinybert.data import TaskData
+from tinybert.distill.infer import load_classifier, predict_logits
+from tinybert.errors import ArtifactError
+from tinybert.text import Tokenizer
+
+__all__ = ["NAMES", "Run", "System", "answer", "open_run"]
+
+Array = npt.NDArray[Any]
+
+NAMES = {
+    "majority": "Majority class",
+    "mean": "Mean of train",
+    "tfidf": "TF-IDF + logistic regression",
+    "tfidf_ridge": "TF-IDF + ridge regression",
+    "label_only": "Student without a teacher",
+    "teacher": "Teacher",
+    "student": "Student",
+    "artifact": "Artifact",
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's folder and what ``run.json`` says of it."""
+
+    folder: Path
+    about: dict[str, Any]
+
+    @property
+    def max_length(self) -> int:
+        """Longest input in tokens."""
+        return int(self.about["max_length"])
+
+    def models(self) -> dict[str, Path]:
+        """Return the folders of the models there are, by system."""
+        teacher = Path(self.about["teacher"])
+        found = {
+            "label_only": self.folder / "label_only",
+            "teacher": self.folder / "teacher" if (self.folder / "teacher").is_dir() else teacher,
+            "student": self.folder / "student",
+            "artifact": self.folder / "artifact",
+        }
+        return {name: place for name, place in found.items() if place.is_dir()}
+
+
+@dataclass(frozen=True)
+class System:
+    """One system's answers on the measured split.
+
+    Args:
+        key: One of ``NAMES``.
+        quality: Metrics by name.
+        logits: Float (N, C); None where a system has no logits of its own.
+        parameters: Number of weights, if counted.
+        file_mb: Size of the weights on disk, MB (10⁶ bytes), if on disk.
+        precision: ``fp32``, ``int8`` or empty.
+    """
+
+    key: str
+    quality: dict[str, float]
+    logits: Array | None = None
+    parameters: int | None = None
+    file_mb: float | None = None
+    precision: str = ""
+
+
+def open_run(folder: str | Path) -> Run:
+    """Read ``run.json``.
+
+    Raises:
+        ArtifactError: The folder holds no finished run, or its student or teacher is gone.
+    """
+    place = Path(folder)
+    path = place / "run.json"
+    if not path.is_file():
+        what = "is not a folder" if not place.is_dir() else "has no run.json"
+        raise ArtifactError(f"{folder} {what}; wanted the folder of a run that `distill` finished")
+    try:
+        run = Run(place, json.loads(path.read_text(encoding="utf-8")))
+        missing = {"teacher", "student"} - run.models().keys()
+    except (ValueError, KeyError, TypeError) as error:
+        raise ArtifactError(f"{path} is damaged: {error}; run `tinybert distill` again") from error
+    if missing:
+        raise ArtifactError(
+            f"{folder} has no {' and no '.join(sorted(missing))} folder; wanted a whole run; "
+            "run `tinybert distill` again"
+        )
+    return run
+
+
+def answer(run: Run, data: TaskData, split: str) -> Iterator[System]:
+    """Let every system answer the split, baselines first, the artifact last."""
+    rows = data.splits()[split]
+    targets = np.asarray(rows["label"])
+    texts = list(rows["text"])
+    texts2 = list(rows["text2"]) if data.pair else None
+    regression = data.task == "regression"
+    yield System("mean" if regression else "majority", metrics.majority(data, split), parameters=0)
+    logits = metrics.tfidf(data, split)
+    key = "tfidf_ridge" if regression else "tfidf"
+    yield System(key, metrics.compute(data.task, logits, targets), logits)
+    for name, folder in run.models().items():
+        if name == "artifact":
+            yield _artifact(folder, data, texts, texts2, targets)
+        else:
+            yield _torch(name, folder, run.max_length, data, texts, texts2, targets)
+
+
+def _torch(
+    key: str,
+    folder: Path,
+    max_length: int,
+    data: TaskData,
+    texts: list[str],
+    texts2: list[str] | None,
+    targets: Array,
+) -> System:
+    """Read a Hugging Face folder's answers."""
+    model = load_classifier(folder)
+    tokenizer = Tokenizer(folder, max_length=max_length)
+    logits = predict_logits(model, texts, texts2, max_length=max_length, tokenizer=tokenizer)
+    size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    return System(
+        key,
+        metrics.compute(data.task, logits, targets),
+        logits,
+        parameters=sum(weight.numel() for weight in model.parameters()),
+        file_mb=size / 1e6,
+        precision="fp32",
+    )
+
+
+def _artifact(
+    folder: Path, data: TaskData, texts: list[str], texts2: list[str] | None, targets: Array
+) -> System:
+    """Read the shipped folder's answers through the class users call."""
+    card = read_card(folder)
+    rows = texts if texts2 is None else list(zip(texts, texts2, strict=True))
+    logits = np.asarray(runtime.load(folder).logits(rows), dtype=np.float32)
+    model = folder / card.model
+    return System(
+        "artifact",
+        metrics.compute(data.task, logits.reshape(len(rows), -1), targets),
+        logits.reshape(len(rows), -1),
+        parameters=card.parameters or None,
+        file_mb=model.stat().st_size / 1e6,
+        precision="int8" if "quantized" in model.name else "fp32",
+    )

@@ -1,0 +1,148 @@
+"""Proof that an artifact answers as the PyTorch model it came from."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+
+from tinybert import metrics, runtime
+from tinybert.artifact import FP32, INT8, read_card, write_card
+from tinybert.data import TaskData
+from tinybert.distill.infer import predict_logits
+from tinybert.errors import ArtifactError
+from tinybert.ship.model_card import write_model_card
+from tinybert.text import Tokenizer, pad_batch
+
+__all__ = ["verify"]
+
+_FP32_LIMIT = 1e-3
+
+
+def verify(
+    artifact: str | Path,
+    model: str | Path,
+    data: TaskData,
+    *,
+    max_flips: float = 0.005,
+    max_drop: float = 0.003,
+) -> dict[str, Any]:
+    """Compare an artifact with its PyTorch model on the dev texts and write the outcome into it.
+
+    The artifact answers through ``tinybert.load``. Refused past ``max_flips`` (at least one flip is
+    always allowed: on few texts one is more than any share) or ``max_drop``; a float32 model must
+    also give the same logits to 1e-3, with ONNX Runtime's optimizations on and off.
+
+    Args:
+        artifact: The shipped folder.
+        model: The Hugging Face folder it was exported from.
+        data: Its dev split is used.
+        max_flips: Largest share of texts whose label differs, 0..1.
+        max_drop: Largest loss in accuracy (or Pearson's r), 0..1.
+
+    Returns:
+        What is written into the card: texts, largest and mean logit difference, flips, the metric
+        of both, limits, and whether it passed.
+
+    Raises:
+        ArtifactError: A limit is exceeded; the card then says so too.
+    """
+    folder = Path(artifact)
+    card = read_card(folder)
+    texts = list(data.dev["text"])
+    texts2 = list(data.dev["text2"]) if data.pair else None
+    wanted = predict_logits(model, texts, texts2, max_length=card.max_length)
+    inputs: Any = texts if texts2 is None else list(zip(texts, texts2, strict=True))
+    targets = np.asarray(data.dev["label"])
+    problems: list[str] = []
+    parity: dict[str, Any] = {}
+    for precision, name in (("fp32", FP32), ("int8", INT8)):
+        if name not in card.files:
+            continue
+        found = runtime.load(folder, precision=precision).logits(inputs)
+        if found.shape != wanted.shape:
+            raise ArtifactError(
+                f"{folder} gives {found.shape[1]} logits, {model} {wanted.shape[1]}; "
+                "export it again from the model you verify against"
+            )
+        figures = _compare(data.task, found, wanted, targets)
+        if precision == "fp32":
+            plain = _unoptimized(folder, name, card.max_length, texts, texts2)
+            worst = float(np.abs(plain - wanted[: len(plain)]).max())
+            figures["max_logit_difference_unoptimized"] = worst
+            if max(worst, figures["max_logit_difference"]) > _FP32_LIMIT:
+                problems.append(
+                    f"float32 logits differ by {max(worst, figures['max_logit_difference']):.2g} "
+                    f"(limit {_FP32_LIMIT:g})"
+                )
+        problems += _problems(precision, figures, max_flips, max_drop)
+        if name == card.model:
+            parity = figures
+    parity |= {"max_flips": max_flips, "max_drop": max_drop, "passed": not problems}
+    write_card(folder, replace(card, parity=parity))
+    write_model_card(folder)
+    if problems:
+        raise ArtifactError(
+            f"{folder} does not answer as {model}: {'; '.join(problems)}; ship the float32 model "
+            "(`quantize --keep-fp32`), train longer, or raise the limits knowingly"
+        )
+    return parity
+
+
+def _compare(
+    task: str,
+    found: npt.NDArray[np.float32],
+    wanted: npt.NDArray[np.float32],
+    targets: npt.NDArray[Any],
+) -> dict[str, Any]:
+    """Return the figures of one model file against PyTorch."""
+    difference = np.abs(found - wanted)
+    flips = 0 if task == "regression" else int((found.argmax(1) != wanted.argmax(1)).sum())
+    name = metrics.MAIN[task]
+    return {
+        "texts": len(wanted),
+        "max_logit_difference": float(difference.max()),
+        "mean_logit_difference": float(difference.mean()),
+        "label_flips": flips,
+        "flip_rate": flips / len(wanted),
+        "metric": name,
+        "torch": metrics.compute(task, wanted, targets)[name],
+        "artifact": metrics.compute(task, found, targets)[name],
+    }
+
+
+def _problems(
+    precision: str, figures: dict[str, Any], max_flips: float, max_drop: float
+) -> list[str]:
+    """Say which limits the figures exceed."""
+    problems = []
+    allowed = max(1, int(max_flips * figures["texts"]))
+    if figures["label_flips"] > allowed:
+        problems.append(
+            f"{precision}: {figures['label_flips']} of {figures['texts']} labels flip "
+            f"({figures['flip_rate']:.2%}; limit {max_flips:.2%}, {allowed} texts)"
+        )
+    drop = figures["torch"] - figures["artifact"]
+    one = 1 / figures["texts"] if figures["metric"] == "accuracy" else 0.0
+    if drop > max(max_drop, one) + 1e-9:
+        problems.append(
+            f"{precision}: {figures['metric']} falls by {drop:.4f} (limit {max_drop:g})"
+        )
+    return problems
+
+
+def _unoptimized(
+    folder: Path, name: str, max_length: int, texts: list[str], texts2: list[str] | None
+) -> npt.NDArray[np.float32]:
+    """Return logits of the first texts without ONNX Runtime's graph optimizations."""
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = ort.InferenceSession(str(folder / name), options, providers=["CPUExecutionProvider"])
+    tokenizer = Tokenizer(folder, max_length=max_length)
+    ids, types = tokenizer.encode(texts[:16], texts2 and texts2[:16])
+    batch = pad_batch(ids, types, tokenizer.pad_id)
+    feed = {node.name: batch[node.name] for node in session.get_inputs()}
+    logits: npt.NDArray[np.float32] = session.run(["logits"], feed)[0]
+    return logits

@@ -1,0 +1,68 @@
+"""The examples are short and run."""
+
+import io
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+from tiny_models import WORDS, save_model
+from tinybert.ship import pipeline
+from tinybert.ship.export import export
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+FILES = sorted(EXAMPLES.glob("*.py"))
+
+
+def run(monkeypatch, name, *arguments):
+    monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+    runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+
+
+@pytest.mark.parametrize("path", FILES, ids=[path.stem for path in FILES])
+def test_example_is_short_and_says_how_it_is_called(path):
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 60
+    assert f"python examples/{path.name}" in text
+
+
+def test_predict(monkeypatch, capsys, tmp_path):
+    save_model(tmp_path / "model", 2, 1, seed=0, names=("refund", "delivery"))
+    export(tmp_path / "model", tmp_path / "artifact", max_length=16)
+    monkeypatch.setattr(sys, "stdin", io.StringIO("late parcel\n\nmy card\n"))
+    run(monkeypatch, "predict.py", tmp_path / "artifact", "--at-least", "0")
+    lines = capsys.readouterr().out.splitlines()
+    texts = sorted(line.split("  ")[-1] for line in lines if line.startswith("  "))
+    assert texts == ["late parcel", "my card"]
+    monkeypatch.setattr(sys, "stdin", io.StringIO("late parcel\n"))
+    run(monkeypatch, "predict.py", tmp_path / "artifact", "--at-least", "1.1")
+    assert "(a person decides): 1" in capsys.readouterr().out
+
+
+def test_classify_csv(monkeypatch, capsys, tmp_path):
+    """A tiny teacher learns two words, a student learns from it, the artifact answers."""
+    monkeypatch.setenv("TINYBERT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(pipeline, "report", lambda _: None)
+    rows = [(f"{a} {b} {label} {c}", label) for label in ("refund", "parcel")
+            for a in WORDS[5:9] for b in WORDS[5:9] for c in ("my", "the")]  # fmt: skip
+    file = tmp_path / "messages.csv"
+    file.write_text("message,intent\n" + "".join(f"{text},{label}\n" for text, label in rows))
+    save_model(tmp_path / "teacher", 2, 2, seed=0, names=("parcel", "refund"), spread=0.05)
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(
+        "max_length = 16\n[teacher]\nteach = 'always'\nepochs = 8\nlearning_rate = 5e-3\nbatch_size = 8\n"
+        "[layer_stage]\nepochs = 1\n[prediction_stage]\nepochs = 6\nlearning_rate = 5e-3\nbatch_size = 8\n"
+        "[ship]\nbaselines = false\nmax_flips = 1\nmax_drop = 1\n"
+    )
+    run(
+        monkeypatch,
+        "classify_csv.py",
+        file,
+        *("--text", "message", "--label", "intent", "--layers", "1"),
+        *("--teacher", tmp_path / "teacher", "--recipe", recipe, "--out", tmp_path / "run"),
+    )
+    out = capsys.readouterr().out
+    assert "artifact: " in out
+    assert "parcel  where is my parcel?" in out
+    assert (tmp_path / "run" / "artifact" / "card.json").is_file()

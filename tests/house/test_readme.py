@@ -1,0 +1,130 @@
+"""What the documents say holds: tables are fresh, links lead somewhere, commands exist."""
+
+import json
+import re
+import shlex
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import typer
+
+from tinybert import cli
+
+ROOT = Path(__file__).parents[2]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "README.zh-CN.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+]
+IDS = [str(page.relative_to(ROOT)) for page in PAGES]
+
+
+@pytest.fixture
+def tables(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "bench"))
+    for name in ("tables", "_results"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    import tables
+
+    yield tables
+    for name in ("tables", "_results"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_tables_are_fresh(tables, language):
+    text = tables.READMES[language].read_text(encoding="utf-8")
+    assert tables.refresh(text, language) == text, "stale: run python bench/tables.py"
+
+
+def test_both_languages_tell_the_same_figures():
+    def figures(name):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        block = re.search(r"<!-- results -->(.*)<!-- /results -->", text, re.DOTALL).group(1)
+        return [re.findall(r"\d+\.\d+", line) for line in block.splitlines() if line[:1] == "|"]
+
+    assert figures("README.md") == figures("README.zh-CN.md")
+
+
+def test_tables_from_results(tables, tmp_path, monkeypatch):
+    import _results
+
+    monkeypatch.setattr(_results, "RESULTS", tmp_path)
+    rows = [
+        {"set": "helpdesk", "layers": 3, "seed": seed, "test_teacher": 0.9, "test_student": value,
+         "kept": value / 0.9, "test_int8": value, "test_tfidf": 0.7, "test_majority": 0.1,
+         "int8_mb": 18.0}
+        for seed, value in enumerate((0.88, 0.89, 0.9))
+    ]  # fmt: skip
+    path = _results.write("quality-helpdesk", rows, "python bench/quality.py", "00ff", threads=1)
+    content = json.loads(path.read_text(encoding="utf-8"))
+    assert list(content) == [
+        *("name", "command", "commit", "machine", "threads", "when", "versions", "data_sha256"),
+        "rows",
+    ]
+    old = "before\n<!-- results -->\nold\n<!-- /results -->\nafter"
+    new = tables.refresh(old, "en")
+    assert new.startswith("before\n<!-- results -->\n| Data")
+    assert new.endswith("<!-- /results -->\nafter")
+    assert "| 3 | 90.0 ± 0.0 | **89.0 ± 1.0** | **98.9 ± 1.1** | 89.0 ± 1.0 | – | 70.0" in new
+    assert tables.refresh(new, "en") == new
+    with pytest.raises(ValueError, match="wanted the markers"):
+        tables.refresh("no markers", "en")
+
+
+def test_results_name_their_origin():
+    for path in (ROOT / "bench" / "results").glob("*.json"):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        assert content["name"] == path.stem
+        assert content["rows"]
+        assert re.fullmatch(r"[0-9a-f]{7,40}(\+changes)?", content["commit"]), path.name
+        assert "/" not in content["machine"]
+        assert "/root" not in path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=IDS)
+def test_links_lead_somewhere(page):
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for target in re.findall(r"\]\(([^)#\s]+)", text):
+        if not target.startswith(("http:", "https:", "mailto:")):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def commands(page):
+    """Return the tinybert command lines that a page shows."""
+    text = page.read_text(encoding="utf-8")
+    blocks = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines()]
+    lines += re.findall(r"`((?:[^`]*\| )?tinybert [a-z][^`]*)`", text)
+    for line in lines:
+        for part in re.split(r"\s(?:&&|\|)\s", re.sub(r"\s#.*", "", line)):
+            words = shlex.split(re.sub(r"[<>]\s*\S+", "", part))
+            if words[:1] == ["tinybert"] and len(words) > 1:
+                yield words[1:]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=IDS)
+def test_commands_parse(page):
+    group = typer.main.get_command(cli.app)
+    for name, *arguments in commands(page):
+        assert name in group.commands, f"{page.name}: tinybert {name}"
+        if len(arguments) > 1 or any(a.startswith("-") for a in arguments):
+            group.commands[name].make_context(name, list(arguments))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=IDS)
+def test_code_blocks_are_whole(page):
+    text = page.read_text(encoding="utf-8")
+    for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        compile(block, page.name, "exec")
+    for block in re.findall(r"```toml\n(.*?)```", text, re.DOTALL):
+        from tinybert.distill.recipe import Recipe
+
+        Recipe.model_validate(tomllib.loads(block))
+
+
+def test_shown_commands_are_found():
+    assert ["predict", "runs/messages/artifact", "my card was charged twice"] in [
+        *commands(ROOT / "README.md")
+    ]

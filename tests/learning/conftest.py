@@ -1,0 +1,107 @@
+"""A tiny teacher folder and a tiny labelled table, both made in the test."""
+
+import json
+import random
+
+import pytest
+import torch
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+WORDS = {
+    "good": ("fine", "great", "lovely", "superb", "sweet"),
+    "bad": ("awful", "broken", "cruel", "dull", "ugly"),
+    "odd": ("blue", "seven", "north", "quartz", "violin"),
+}
+FILLER = ("a", "the", "film", "story", "very", "and", "was", "it", "this", "one")
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("TINYBERT_CACHE", str(tmp_path / "cache"))
+    torch.manual_seed(0)
+
+
+def make_tokenizer(folder, pad="[PAD]"):
+    pieces = [pad, "[UNK]", "[CLS]", "[SEP]", *FILLER, *(w for ws in WORDS.values() for w in ws)]
+    tokenizer = Tokenizer(models.WordPiece({p: i for i, p in enumerate(pieces)}, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    config = {
+        "tokenizer_class": "BertTokenizer",
+        "pad_token": pad,
+        "unk_token": "[UNK]",
+        "cls_token": "[CLS]",
+        "sep_token": "[SEP]",
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    return len(pieces)
+
+
+def rows(count, seed=0):
+    pick = random.Random(seed)
+    made = []
+    for i in range(count):
+        label = list(WORDS)[i % 3]
+        words = [pick.choice(FILLER) for _ in range(pick.randint(2, 9))]
+        words.insert(pick.randint(0, len(words)), pick.choice(WORDS[label]))
+        made.append((" ".join(words), label))
+    return made
+
+
+@pytest.fixture
+def table(tmp_path):
+    folder = tmp_path / "table"
+    folder.mkdir()
+    for split, count, seed in (("train", 96, 1), ("dev", 30, 2), ("test", 30, 3)):
+        lines = ["text,label", *(f"{text},{label}" for text, label in rows(count, seed))]
+        (folder / f"{split}.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+@pytest.fixture
+def encoder(tmp_path):
+    """A bare BERT encoder folder, 4 layers of width 32."""
+    from transformers import BertConfig, BertModel
+
+    folder = tmp_path / "encoder"
+    size = make_tokenizer(folder)
+    config = BertConfig(
+        vocab_size=size,
+        hidden_size=32,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=40,
+    )
+    BertModel(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def settings(table, encoder, tmp_path):
+    """Overrides of a recipe that trains in seconds."""
+    return {
+        "out": str(tmp_path / "run"),
+        "max_length": 32,
+        "precision": "fp32",
+        "data.source": str(table),
+        "teacher.model": str(encoder),
+        "teacher.epochs": 12,
+        "teacher.learning_rate": 2e-3,
+        "teacher.batch_size": 16,
+        "student.layers": 2,
+        "layer_stage.epochs": 2,
+        "layer_stage.batch_size": 16,
+        "layer_stage.learning_rate": 1e-3,
+        "prediction_stage.epochs": 4,
+        "prediction_stage.batch_size": 16,
+        "prediction_stage.learning_rate": 1e-3,
+        "ship.baselines": False,
+    }
