@@ -24,8 +24,8 @@ from typing import Any
 HERE = Path(__file__).parent
 SETS = {
     "helpdesk": {"layers": (3, 2), "label_only": True},
-    "sst2-sentences": {"layers": (4, 3, 2), "label_only": True},
-    "sst2": {"layers": (4, 3, 2), "label_only": False},
+    "sst2-sentences": {"layers": (2, 3, 4), "label_only": False},
+    "sst2": {"layers": (2, 3, 4), "label_only": False},
 }
 
 
@@ -41,7 +41,7 @@ def main() -> None:
             list(
                 pool.map(
                     lambda seed, name=name, source=source: run_seed(
-                        name, source, seed, work, arguments.layers
+                        name, source, seed, work, arguments
                     ),
                     arguments.seeds,
                 )
@@ -59,6 +59,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--layers", nargs="+", type=int, help="instead of the set's own")
     parser.add_argument("--workers", type=int, default=2, help="runs at once, one thread each")
     parser.add_argument("--work", default="runs/quality", help="folder of the runs")
+    parser.add_argument(
+        "--set", nargs="+", default=[], help="other settings, as in layer_stage.attention=1"
+    )
+    parser.add_argument("--name", help="name of the results with other settings")
     parser.add_argument("--job", help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -94,11 +98,13 @@ def whole_sentences(rows: list[str]) -> list[str]:
     return [row for words, row in phrases.items() if words not in inside][::-1]
 
 
-def run_seed(name: str, source: str, seed: int, work: Path, layers: list[int] | None) -> None:
+def run_seed(name: str, source: str, seed: int, work: Path, arguments: argparse.Namespace) -> None:
     """Teach once, then distil every student of a seed; each in a process of its own."""
-    for count in layers or SETS[name]["layers"]:
+    title = arguments.name or name
+    for count in arguments.layers or SETS[name]["layers"]:
         job = {"name": name, "source": source, "seed": seed, "layers": count, "work": str(work)}
-        row = row_path(work, name, seed, count)
+        job |= {"title": title, "settings": dict(pair.split("=", 1) for pair in arguments.set)}
+        row = row_path(work, title, seed, count)
         if row.is_file():
             continue
         log = row.with_suffix(".log")
@@ -120,29 +126,32 @@ def row_path(work: Path, name: str, seed: int, layers: int) -> Path:
     return work / name / f"seed-{seed}-layers-{layers}.json"
 
 
-def run_job(name: str, source: str, seed: int, layers: int, work: str) -> None:
+def run_job(
+    name: str, title: str, source: str, seed: int, layers: int, work: str, settings: dict[str, str]
+) -> None:
     """Distil and ship one student and write its row."""
+    from tinybert.distill import recipe as recipes
+    from tinybert.distill.task import distill, teach
     from tinybert.ship.export import export
     from tinybert.ship.quantize import quantize
     from tinybert.ship.verify import verify
 
-    from tinybert.distill import recipe as recipes
-    from tinybert.distill.task import distill, teach
-
     folder = Path(work) / name
+    chosen = {key: json.loads(value) for key, value in settings.items()}
     common = {"data.source": source, "data.drop_leaks": name != "helpdesk", "seed": seed}
     file = HERE.parent / "recipes" / f"{name}.toml"
     teacher = folder / f"seed-{seed}-teacher"
     teach(recipes.load(file, {**common, "out": str(teacher), "student.layers": 3}))
-    run = folder / f"seed-{seed}-layers-{layers}"
-    settings = {
+    run = Path(work) / title / f"seed-{seed}-layers-{layers}"
+    overrides = {
         **common,
+        **chosen,
         "out": str(run),
         "teacher.model": str(teacher / "teacher"),
         "student.layers": layers,
         "ship.baselines": SETS[name]["label_only"],
     }
-    recipe = recipes.load(file, settings)
+    recipe = recipes.load(file, overrides)
     distill(recipe)
     artifact = run / "artifact"
     from tinybert.data import load_saved
@@ -156,6 +165,7 @@ def run_job(name: str, source: str, seed: int, layers: int, work: str) -> None:
     row = measure(run, teacher / "teacher", artifact, data, recipe.max_length)
     row = {
         "set": name,
+        "settings": settings,
         "seed": seed,
         "layers": layers,
         **row,
@@ -163,17 +173,17 @@ def run_job(name: str, source: str, seed: int, layers: int, work: str) -> None:
         "int8_of_fp32": int8 / fp32,
         "int8_dev_flips": parity["flip_rate"],
     }
-    path = row_path(Path(work), name, seed, layers)
+    path = row_path(Path(work), title, seed, layers)
     path.write_text(json.dumps(row, indent=1), encoding="utf-8")
 
 
 def measure(run: Path, teacher: Path, artifact: Path, data: Any, max_length: int) -> dict[str, Any]:
     """Return dev and test quality of the student and everything beside it."""
     import numpy as np
-    from tinybert.ship.evaluate import evaluate
 
     from tinybert import metrics
     from tinybert.distill.infer import predict_logits
+    from tinybert.ship.evaluate import evaluate
 
     row: dict[str, Any] = {}
     for split in ("dev", "test"):
@@ -197,7 +207,8 @@ def write_results(name: str, source: str, work: Path, arguments: argparse.Namesp
     from _results import write
 
     layers = arguments.layers or SETS[name]["layers"]
-    paths = [row_path(work, name, seed, count) for count in layers for seed in arguments.seeds]
+    title = arguments.name or name
+    paths = [row_path(work, title, seed, count) for count in layers for seed in arguments.seeds]
     rows = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
     folder = Path("src/tinybert/datasets/helpdesk") if name == "helpdesk" else Path(source)
     digest = hashlib.sha256()
@@ -206,7 +217,10 @@ def write_results(name: str, source: str, work: Path, arguments: argparse.Namesp
     needs = "" if name == "helpdesk" else " --data DIR"
     seeds = " ".join(map(str, arguments.seeds))
     command = f"python bench/quality.py{needs} --sets {name} --seeds {seeds}"
-    print(f"wrote {write(f'quality-{name}', rows, command, digest.hexdigest())}")
+    command += "".join(f" --set '{pair}'" for pair in arguments.set)
+    command += f" --name {title}" if arguments.name else ""
+    command += f" --layers {' '.join(map(str, layers))}" if arguments.layers else ""
+    print(f"wrote {write(f'quality-{title}', rows, command, digest.hexdigest())}")
 
 
 if __name__ == "__main__":

@@ -333,7 +333,7 @@ def _show_report(path: Path, *, open_: bool) -> None:
         typer.launch(path.resolve().as_uri())
 
 
-def _data(path: Path, source: str | None, **columns: str | None) -> Any:
+def _data(path: Path, source: str | None, **columns: Any) -> Any:
     """Load the data named by a flag, or those of the run that a folder lies in."""
     from tinybert import data
 

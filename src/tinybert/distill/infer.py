@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from tokenizers import Tokenizer as Backend
 from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
@@ -116,13 +117,16 @@ def load_classifier(model: str | Path, **settings: Any) -> PreTrainedModel:
 def save_tokenizer(model: str | Path, folder: str | Path) -> None:
     """Write the model's ``tokenizer.json`` and ``tokenizer_config.json`` into a folder.
 
+    A folder's own ``tokenizer.json`` is taken as it is; an older ``vocab.txt`` is converted.
+
     Raises:
         UnsupportedModelError: The model has no tokenizer that the ``tokenizers`` library can run.
     """
     place = resolve(model)
+    own = Path(place) / "tokenizer.json"
     try:
         tokenizer = AutoTokenizer.from_pretrained(place)
-        backend = tokenizer.backend_tokenizer
+        backend = Backend.from_file(str(own)) if own.is_file() else tokenizer.backend_tokenizer
     except Exception as error:
         reason = str(error).strip().splitlines()[0]
         raise UnsupportedModelError(

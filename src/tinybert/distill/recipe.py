@@ -57,7 +57,12 @@ class TeacherSettings(_Section):
 
 
 class StudentSettings(_Section):
-    """Sizes of the student; ``layers`` is a number or a list of teacher layers counted from 0."""
+    """The student's sizes and start.
+
+    ``layers`` is a number, or a list of teacher layers counted from 0. Word embeddings are frozen
+    where they are the teacher's own, unless said otherwise. ``crops`` adds random passages of each
+    training text, labelled by the teacher.
+    """
 
     layers: int | tuple[int, ...] = 3
     hidden: int | None = Field(None, ge=1)
@@ -65,7 +70,7 @@ class StudentSettings(_Section):
     intermediate: int | None = Field(None, ge=1)
     start: Literal["teacher", "random"] = "teacher"
     mapping: Literal["uniform", "last"] | tuple[int, ...] = "uniform"
-    freeze_embeddings: bool = False
+    freeze_embeddings: bool | None = None
     crops: int = Field(0, ge=0)
     dropout: float = Field(0.0, ge=0, lt=1)
 
@@ -86,17 +91,22 @@ class Stage(_Section):
 
 
 class LayerStage(Stage):
-    """Attention, hidden-state and embedding distillation (the paper's intermediate stage)."""
+    """Attention, hidden-state and embedding distillation (the paper's intermediate stage).
 
-    attention: float = Field(1.0, ge=0)
+    The paper gives all three weight 1. For students with the teacher's own layers hidden states
+    alone gave more (see docs/papers.md), so that is the default.
+    """
+
+    epochs: float = Field(6.0, ge=0)
+    learning_rate: float = Field(5e-4, gt=0)
     hidden: float = Field(1.0, ge=0)
-    embedding: float = Field(1.0, ge=0)
 
 
 class PredictionStage(Stage):
     """Prediction distillation."""
 
-    learning_rate: float = Field(1e-4, gt=0)
+    epochs: float = Field(5.0, ge=0)
+    learning_rate: float = Field(2e-4, gt=0)
     prediction: float = Field(1.0, ge=0)
 
 

@@ -190,7 +190,9 @@ def _student(recipe: Recipe, teacher: PreTrainedModel) -> PreTrainedModel:
         dropout=settings.dropout,
         random=settings.start == "random",
     )
-    if settings.freeze_embeddings:
+    same = student.config.hidden_size == teacher.config.hidden_size
+    inherited = settings.start == "teacher" and same
+    if inherited if settings.freeze_embeddings is None else settings.freeze_embeddings:
         for name, weight in student.named_parameters():
             if "word_embeddings" in name:
                 weight.requires_grad_(False)

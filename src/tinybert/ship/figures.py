@@ -27,7 +27,7 @@ _MOST_FLIPS = 20
 
 
 def figures(
-    run: Run, data: TaskData, split: str, *, rounds: int = 3, singles: int = 40, batched: int = 96
+    run: Run, data: TaskData, split: str, *, rounds: int = 3, singles: int = 34, batched: int = 64
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Gather every figure of a report.
 

@@ -56,13 +56,15 @@ def _plots(report: Mapping[str, Any], drawn: Mapping[str, Any]) -> dict[str, str
     """Draw everything but the losses."""
     main, metric = report["metric"], METRIC_NAMES[report["metric"]]
     found = {}
+    row = next(row for row in report["systems"] if row["system"].startswith("tfidf"))
+    reference = (row["system"], row["name"], row["quality"][main])
     for name, cost, unit in (("size", "file_mb", "file, MB"), ("latency", "p50_ms", "p50, ms")):
         points = [
             (row["system"], row["name"], row[cost], row["quality"][main])
             for row in report["systems"]
             if row[cost]
         ]
-        found[name] = plots.quality_against(points, unit=unit, metric=metric)
+        found[name] = plots.quality_against(points, unit=unit, metric=metric, reference=reference)
     shown = [key for key in ("teacher", "student", "artifact") if key in drawn["logits"]]
     if report["data"]["task"] == "regression":
         predicted = {key: drawn["logits"][key].reshape(-1) for key in shown}

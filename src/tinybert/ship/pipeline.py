@@ -3,7 +3,9 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from tinybert import runtime
 from tinybert.artifact import read_card
 from tinybert.data import load_saved
 from tinybert.distill import task
@@ -17,7 +19,14 @@ from tinybert.ship.verify import verify
 
 __all__ = ["DEMO", "demo", "distill", "examples", "ship"]
 
-DEMO = {"data.source": "helpdesk"}
+DEMO: dict[str, Any] = {
+    "data.source": "helpdesk",
+    "max_length": 96,
+    "teacher.epochs": 8,
+    "student.crops": 2,
+    "layer_stage.epochs": 4,
+    "prediction_stage.epochs": 4,
+}
 LANGUAGES = ("en", "zh")
 
 Say = Callable[[str], None]
@@ -114,11 +123,14 @@ def examples(run: str | Path, count: int = 3) -> list[tuple[str, str, float]]:
 
     Returns:
         Text, label and its probability for each.
-    """
-    import tinybert
 
+    Raises:
+        ConfigError: The run is a regression.
+    """
+    model = runtime.load(Path(run) / "artifact")
+    if not isinstance(model, runtime.Classifier):
+        raise ConfigError(f"{run} is a regression; wanted a classifier")
     data = load_saved(run)
     texts = list((data.test or data.dev)["text"])
     picked = [texts[(2 * i + 1) * len(texts) // (2 * count)] for i in range(count)]
-    answers = tinybert.load(Path(run) / "artifact")(picked)
-    return [(text, a.label, a.score) for text, a in zip(picked, answers, strict=True)]
+    return [(text, a.label, a.score) for text, a in zip(picked, model(picked), strict=True)]

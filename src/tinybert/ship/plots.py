@@ -11,6 +11,7 @@ import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 
 from tinybert.metrics import Calibration
 
@@ -34,10 +35,15 @@ COLORS = {
 _SERIES = ("#4c7ff0", "#12a594", "#d9730d", "#c2439b", "#8f6be8", "#b07d48", "#5a9c2f", "#e0555f")
 _INK = "#010203"
 _MOST_CELLS = 30
+_SUM = "weighted sum"
 
 
 def quality_against(
-    points: Sequence[tuple[str, str, float, float]], *, unit: str, metric: str
+    points: Sequence[tuple[str, str, float, float]],
+    *,
+    unit: str,
+    metric: str,
+    reference: tuple[str, str, float] | None = None,
 ) -> str:
     """Draw quality (up) against a cost (right, logarithmic).
 
@@ -45,19 +51,34 @@ def quality_against(
         points: Key, name, cost and quality (0..1) of each system.
         unit: What the cost is.
         metric: What the quality is.
+        reference: Key, name and quality of a system whose cost is not known; drawn as a line.
     """
     with _style():
         figure = Figure(figsize=(5.4, 3.6), layout="constrained")
         axes = figure.subplots()
         axes.set_xscale("log")
-        axes.margins(x=0.22, y=0.2)
+        axes.margins(x=0.22, y=0.22)
         for key, name, cost, quality in points:
+            at = (0, -16) if key == "label_only" else (0, 8)
             axes.scatter([cost], [100 * quality], s=70, color=COLORS[key], zorder=3)
+            axes.annotate(name, (cost, 100 * quality), at, textcoords="offset points", ha="center")
+        if reference is not None:
+            key, name, quality = reference
+            axes.axhline(100 * quality, color=COLORS[key], linestyle="--", linewidth=1.2)
+            where = (0.99, 100 * quality)
             axes.annotate(
-                name, (cost, 100 * quality), (0, 8), textcoords="offset points", ha="center"
+                name,
+                where,
+                (0, -12),
+                xycoords=axes.get_yaxis_transform(),
+                textcoords="offset points",
+                ha="right",
+                fontsize=8.5,
+                color=COLORS[key],
             )
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+        axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter("{x:g}")
-        axes.xaxis.set_minor_formatter("{x:g}" if _narrow(points) else "")
         axes.set_xlabel(unit)
         axes.set_ylabel(f"{metric}, %")
         return _svg(figure, f"{metric} against {unit}")
@@ -138,6 +159,9 @@ def losses(history: Sequence[Mapping[str, Any]], *, stage: str) -> str | None:
                 at.append((int(entry["step"]), float(value)))
     if not groups:
         return None
+    parts = [name for name in groups if name != _SUM and not name.startswith("dev")]
+    if len(parts) == 1 and len(groups[parts[0]]) == 1:
+        groups.pop(_SUM, None)
     with _style():
         figure = Figure(figsize=(min(3.1 * len(groups), 12.4), 2.9), layout="constrained")
         for axes, (group, lines) in zip(
@@ -150,7 +174,9 @@ def losses(history: Sequence[Mapping[str, Any]], *, stage: str) -> str | None:
             axes.set_xlabel("step")
             if not group.startswith("dev") and all(y > 0 for p in lines.values() for _, y in p):
                 axes.set_yscale("log")
-                axes.yaxis.set_minor_formatter("")
+                axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+                axes.yaxis.set_minor_locator(NullLocator())
+                axes.yaxis.set_major_formatter("{x:g}")
             if any(lines):
                 axes.legend(frameon=False, fontsize=8, ncols=2 if len(lines) > 4 else 1)
         return _svg(figure, f"Losses of the {stage} stage over its steps")
@@ -164,16 +190,10 @@ def _loss_group(name: str) -> tuple[str, str]:
     if kind in ("embedding", "prediction", "labels"):
         return kind, ""
     if name == "loss":
-        return "weighted sum", ""
+        return _SUM, ""
     if name in ("eval_accuracy", "eval_pearson"):
         return f"dev {name[5:]}", ""
     return "", ""
-
-
-def _narrow(points: Sequence[tuple[str, str, float, float]]) -> bool:
-    """Whether the costs span less than one power of ten, so that minor ticks need numbers."""
-    costs = [point[2] for point in points]
-    return bool(costs) and max(costs) < 10 * min(costs)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ METRIC_NAMES = {
     "pearson": "Pearson",
     "spearman": "Spearman",
 }
-_WIDE = 130
+_WIDE = 140
 
 
 def print_table(report: Mapping[str, Any] | str | Path) -> None:
@@ -41,9 +41,10 @@ def print_table(report: Mapping[str, Any] | str | Path) -> None:
     parts = [range(1, len(header))]
     if console.width < _WIDE:
         parts = [range(1, cost), range(cost, len(header))]
-    console.print(headline(found), highlight=False)
+    console.print(headline(found), highlight=False, markup=False, soft_wrap=True)
     for columns in parts:
-        drawn = Table(header[0], box=box.SIMPLE_HEAD)
+        drawn = Table(box=box.SIMPLE_HEAD)
+        drawn.add_column(header[0], no_wrap=True)
         for i in columns:
             drawn.add_column(header[i], justify="right", no_wrap=True)
         for key, cells in lines:

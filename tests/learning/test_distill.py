@@ -1,0 +1,212 @@
+"""Whole trainings on tiny models: they learn, resume after a kill, and refuse bad teachers."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForSequenceClassification
+
+from tinybert.distill import recipe as recipes
+from tinybert.distill.task import distill, teach
+from tinybert.errors import ConfigError, UnsupportedModelError
+
+
+def run(settings, **more):
+    return distill(recipes.load(None, settings | more), lambda _: None)
+
+
+def weights(folder):
+    return load_file(Path(folder) / "model.safetensors")
+
+
+def log(folder, stage):
+    return json.loads((folder / "stages" / stage / "log.json").read_text())
+
+
+def test_a_student_learns_from_a_teacher(settings):
+    folder = run(settings, **{"layer_stage.attention": 1.0, "layer_stage.embedding": 1.0})
+    about = json.loads((folder / "run.json").read_text())
+    assert about["dev"]["teacher"]["accuracy"] > 0.8
+    assert about["dev"]["student"]["accuracy"] > 0.7
+    student = AutoModelForSequenceClassification.from_pretrained(folder / "student")
+    assert student.config.num_hidden_layers == 2
+    assert list(student.config.id2label.values()) == ["bad", "good", "odd"]
+    first, last = ([row for row in log(folder, "layer") if "hidden/1" in row][i] for i in (0, -1))
+    for part in ("hidden/1", "hidden/2", "attention/1", "attention/2"):
+        assert last[part] < first[part], part
+    answers = [row["prediction"] for row in log(folder, "prediction") if "prediction" in row]
+    half = len(answers) // 2
+    assert sum(answers[half:]) / len(answers[half:]) < sum(answers[:half]) / half
+
+
+def test_same_seed_same_student_and_other_seed_another(settings, tmp_path):
+    first = weights(run(settings) / "student")
+    again = weights(run(settings, out=str(tmp_path / "again")) / "student")
+    other = weights(run(settings, out=str(tmp_path / "other"), seed=1) / "student")
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert any(not torch.equal(first[name], other[name]) for name in first)
+
+
+def test_a_second_student_reads_the_teachers_outputs_from_disk(settings, tmp_path):
+    said = []
+    folder = run(settings)
+    more = {"teacher.model": str(folder / "teacher"), "out": str(tmp_path / "second")}
+    distill(recipes.load(None, settings | more | {"prediction_stage.epochs": 1}), said.append)
+    read = [line for line in said if "read from" in line]
+    assert len(read) == 2
+    assert not [line for line in said if "computing" in line]
+
+
+@pytest.mark.parametrize("stage", ["teach", "layer", "prediction"])
+def test_a_killed_run_ends_with_the_same_student(settings, tmp_path, stage):
+    slow = {
+        "teacher.epochs": 8,
+        "layer_stage.epochs": 8,
+        "prediction_stage.epochs": 8,
+        "out": str(tmp_path / "whole"),
+    }
+    whole = weights(run(settings, **slow) / "student")
+    killed = settings | slow | {"out": str(tmp_path / "killed")}
+    code = (
+        "import json, sys; from tinybert.distill import recipe; "
+        "from tinybert.distill.task import distill; "
+        "distill(recipe.load(None, json.loads(sys.argv[1])), lambda _: None)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, json.dumps(killed)])
+    folder = tmp_path / "killed" / "stages" / stage
+    deadline = time.monotonic() + 120
+    while not list(folder.glob("checkpoint-*/trainer_state.json")):
+        assert process.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (folder / "log.json").exists(), "the stage was over before it was killed"
+    resumed = weights(distill(recipes.load(None, killed), lambda _: None) / "student")
+    assert whole.keys() == resumed.keys()
+    for name in whole:
+        torch.testing.assert_close(resumed[name], whole[name], atol=0, rtol=0, msg=name)
+
+
+def test_half_written_checkpoint_is_passed_over(settings):
+    folder = Path(settings["out"]) / "stages" / "layer" / "checkpoint-999"
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors").write_bytes(b"half")
+    run(settings)
+    assert not folder.exists()
+
+
+def test_finished_run_trains_nothing_again(settings):
+    folder = run(settings)
+    times = {p: p.stat().st_mtime_ns for p in (folder / "stages").rglob("final.safetensors")}
+    run(settings)
+    assert times == {
+        p: p.stat().st_mtime_ns for p in (folder / "stages").rglob("final.safetensors")
+    }
+
+
+def test_other_settings_in_the_same_folder_are_refused(settings):
+    run(settings)
+    with pytest.raises(
+        ConfigError, match=r"other settings \(student\.layers\); choose another --out"
+    ):
+        run(settings, **{"student.layers": 3})
+
+
+def test_narrow_student_with_projections_ships_none_of_them(settings):
+    folder = run(
+        settings,
+        **{
+            "student.hidden": 16,
+            "student.heads": 4,
+            "layer_stage.hidden": 1.0,
+            "layer_stage.attention": 1.0,
+            "layer_stage.embedding": 1.0,
+        },
+    )
+    names = weights(folder / "student").keys()
+    assert not [name for name in names if "projection" in name]
+    final = load_file(folder / "stages" / "layer" / "final.safetensors")
+    assert final["projections.0"].shape == (16, 32)
+    assert not torch.equal(final["projections.1"], final["projections.2"])
+
+
+def test_regression_and_pairs(settings, tmp_path):
+    folder = tmp_path / "pairs"
+    folder.mkdir()
+    for split, count in (("train", 96), ("dev", 24)):
+        rows = [
+            f"{'fine' if i % 3 else 'awful'} film,{'great' if i % 2 else 'dull'} story,{(i % 3 > 0) + (i % 2) + 0.5}"
+            for i in range(count)
+        ]
+        (folder / f"{split}.csv").write_text("sentence1,sentence2,score\n" + "\n".join(rows))
+    more = {"teacher.epochs": 40, "prediction_stage.epochs": 20}
+    out = run(settings, **more, **{"data.source": str(folder)})
+    about = json.loads((out / "run.json").read_text())
+    assert about["task"] == "regression"
+    assert about["pair"]
+    assert about["dev"]["student"]["pearson"] > 0.8
+
+
+def test_bad_teachers_are_refused_with_every_reason(settings, tmp_path):
+    folder = run(settings)
+    teacher = AutoModelForSequenceClassification.from_pretrained(folder / "teacher")
+    bad = tmp_path / "bad"
+    teacher.config.id2label = {0: "good", 1: "bad", 2: "odd"}
+    teacher.resize_token_embeddings(20)
+    teacher.save_pretrained(bad)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (bad / name).write_bytes((folder / "teacher" / name).read_bytes())
+    more = {"teacher.model": str(bad), "out": str(tmp_path / "refused"), "max_length": 64}
+    with pytest.raises(ConfigError) as refusal:
+        run(settings, **more)
+    for reason in (
+        "pieces, its embeddings 20 rows",
+        "max_length is 64, it takes 40",
+        "another order",
+    ):
+        assert reason in str(refusal.value)
+    assert not (tmp_path / "refused" / "stages").exists()
+
+
+def test_untrained_teacher_is_refused(settings, tmp_path, encoder):
+    teacher = AutoModelForSequenceClassification.from_pretrained(encoder, num_labels=3)
+    torch.nn.init.zeros_(teacher.classifier.weight)
+    teacher.save_pretrained(tmp_path / "fresh")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (tmp_path / "fresh" / name).write_bytes((encoder / name).read_bytes())
+    with pytest.raises(ConfigError, match=r"majority class alone has 0\.333; fine-tune it first"):
+        run(settings, **{"teacher.model": str(tmp_path / "fresh")})
+
+
+def test_pickled_weights_are_not_read(settings, encoder):
+    (encoder / "model.safetensors").rename(encoder / "pytorch_model.bin")
+    with pytest.raises(UnsupportedModelError, match="pickled weights are not read"):
+        run(settings)
+
+
+def test_teach_gives_a_plain_folder(settings):
+    folder = teach(recipes.load(None, settings), lambda _: None)
+    assert AutoModelForSequenceClassification.from_pretrained(folder).config.num_labels == 3
+
+
+def test_crops_are_passages_that_only_the_teacher_labels():
+    from datasets import Dataset
+
+    from tinybert.distill.augment import add_crops
+
+    texts = ["one two three four five six seven eight", "短信里有很多很多的字没有空格", "two words"]
+    train = Dataset.from_dict({"text": texts, "label": [0, 1, 0], "line": [1, 2, 3]})
+    rows = add_crops(train, 4, seed=0)
+    assert rows["text"][:3] == texts
+    added = [row for row in rows if row["passage"]]
+    assert added
+    assert all(row["text"] in texts[row["line"] - 1] for row in added)
+    assert len({row["text"] for row in added}) == len(added)
+    assert add_crops(train, 4, seed=0)["text"][:] == rows["text"][:]
