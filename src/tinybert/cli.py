@@ -159,7 +159,8 @@ def distill(recipe: Any) -> None:
     from tinybert.ship.pipeline import distill as run_distill
 
     run = run_distill(recipe)
-    _show_report(run / "report.html", open_=False)
+    if os.environ.get("RANK", "0") == "0":
+        _show_report(run / "report.html", open_=False)
 
 
 @app.command(

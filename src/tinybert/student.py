@@ -205,7 +205,7 @@ def _project_norm(gain: Tensor, basis: Tensor) -> Tensor:
     """Return the diagonal of Pᵀ·diag(gain)·P, scaled so that states keep their length."""
     width, hidden = basis.shape
     diagonal: Tensor = (basis.square() * gain[:, None]).sum(0)
-    return diagonal * float(width / hidden) ** 0.5
+    return diagonal.mul((width / hidden) ** 0.5)
 
 
 def _project_layer(

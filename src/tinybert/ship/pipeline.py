@@ -21,7 +21,6 @@ __all__ = ["DEMO", "demo", "distill", "examples", "ship"]
 
 DEMO: dict[str, Any] = {
     "data.source": "helpdesk",
-    "max_length": 96,
     "teacher.epochs": 8,
     "student.crops": 2,
     "layer_stage.epochs": 4,
