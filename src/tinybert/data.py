@@ -4,7 +4,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -156,14 +156,6 @@ def load_saved(run: str | Path) -> TaskData:
         name=about["name"],
         notes=tuple(about["notes"]),
     )
-
-
-def limit(data: TaskData, rows: int, seed: int = 0) -> TaskData:
-    """Return the data with at most so many train rows, drawn by seed."""
-    if len(data.train) <= rows:
-        return data
-    picked = np.random.default_rng(seed).permutation(len(data.train))[:rows]
-    return replace(data, train=data.train.select(np.sort(picked)))
 
 
 def _name(source: str | Path, language: str | None) -> str:

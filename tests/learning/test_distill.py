@@ -63,6 +63,26 @@ def test_a_second_student_reads_the_teachers_outputs_from_disk(settings, tmp_pat
     assert not [line for line in said if "computing" in line]
 
 
+def test_a_student_of_other_layers_computes_only_those(settings, tmp_path):
+    said = []
+    folder = run(settings)
+    more = {"teacher.model": str(folder / "teacher"), "out": str(tmp_path / "second")}
+    distill(recipes.load(None, settings | more | {"student.layers": 3}), said.append)
+    layer = [line for line in said if "teacher outputs" in line and "hidden" in line]
+    assert "teacher_logits, hidden_4 of 96 texts read" in layer[0]
+    assert "computing hidden_1, hidden_3 of 96 texts" in layer[1]
+    plain = run(settings | {"student.layers": 3, "out": str(tmp_path / "third")})
+    first, second = weights(tmp_path / "second" / "student"), weights(plain / "student")
+    for name in first:
+        torch.testing.assert_close(first[name], second[name], atol=1e-4, rtol=1e-3, msg=name)
+
+
+def test_a_stage_may_see_fewer_rows(settings):
+    folder = run(settings, **{"layer_stage.rows": 32})
+    last = [row["step"] for row in log(folder, "layer")][-1]
+    assert last == 2 * 32 / 16
+
+
 @pytest.mark.parametrize("stage", ["teach", "layer", "prediction"])
 def test_a_killed_run_ends_with_the_same_student(settings, tmp_path, stage):
     slow = {

@@ -12,6 +12,7 @@ from transformers import (
 )
 
 from tinybert.errors import ConfigError, ShapeError, UnsupportedModelError
+from tinybert.first_token import first_token_only
 from tinybert.layout import layout_of
 from tinybert.observe import Observer
 from tinybert.student import _basis, _rewrite, make_student
@@ -186,3 +187,34 @@ def test_observer_never_gives_silent_nothing(teacher):
         Observer(teacher, hidden=[9])
     with Observer(teacher, scores=[1]) as seen, pytest.raises(ShapeError, match="layer 1 gave no"):
         seen.scores(1)
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("padded", [True, False])
+def test_first_token_alone_gives_the_same_logits_and_gradients(teacher, attention, padded):
+    student = make_student(teacher, 2).train()
+    student.set_attn_implementation(attention)
+    names = set(student.state_dict())
+    inputs = batch() if padded else {"input_ids": batch()["input_ids"]}
+    wanted = student(**inputs).logits
+    wanted.square().sum().backward()
+    gradients = {n: p.grad.clone() for n, p in student.named_parameters() if p.grad is not None}
+    student.zero_grad()
+    with first_token_only(student), Observer(student, hidden=[1, 2]) as seen:
+        logits = student(**inputs).logits
+        assert seen.hidden(1).shape[1] == 9
+        assert seen.hidden(2).shape[1] == 1
+    torch.testing.assert_close(logits, wanted, atol=1e-6, rtol=1e-5)
+    logits.square().sum().backward()
+    for name, parameter in student.named_parameters():
+        if name in gradients:
+            torch.testing.assert_close(parameter.grad, gradients[name], atol=1e-6, rtol=1e-4)
+    assert set(student.state_dict()) == names
+    torch.testing.assert_close(student(**inputs).logits, wanted, atol=0, rtol=0)
+
+
+def test_first_token_alone_leaves_dropout_in_training_as_it_is(teacher):
+    teacher.train()
+    with first_token_only(teacher), Observer(teacher, hidden=[4]) as seen:
+        teacher(**batch())
+        assert seen.hidden(4).shape[1] == 9

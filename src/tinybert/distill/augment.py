@@ -5,7 +5,7 @@ import re
 import numpy as np
 from datasets import Dataset, concatenate_datasets
 
-__all__ = ["add_crops"]
+__all__ = ["add_crops", "sample"]
 
 _SHARE = (0.2, 0.8)
 
@@ -44,6 +44,13 @@ def add_crops(train: Dataset, copies: int, *, seed: int) -> Dataset:
                 found[column].append(value)
     extra = Dataset.from_dict(found, features=rows.features)
     return concatenate_datasets([rows, extra])
+
+
+def sample(texts: Dataset, rows: int | None, seed: int) -> Dataset:
+    """Return at most so many rows, drawn by seed, in their old order; None takes all."""
+    if rows is None or rows >= len(texts):
+        return texts
+    return texts.select(np.sort(np.random.default_rng(seed).permutation(len(texts))[:rows]))
 
 
 def _passage(text: str, random: np.random.Generator) -> str:

@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from transformers.utils import logging as transformers_logging
 
 from tinybert.artifact import hash_file
 from tinybert.errors import MissingExtraError, UnsupportedModelError
+from tinybert.first_token import first_token_only
 from tinybert.text import Tokenizer, pad_batch
 
 __all__ = [
@@ -171,6 +173,7 @@ def predict_logits(
     max_length: int,
     tokenizer: Tokenizer | None = None,
     batch_size: int = 32,
+    every_token: bool = False,
 ) -> npt.NDArray[np.float32]:
     """Return a PyTorch model's logits for texts or pairs; sorted by length inside, order kept.
 
@@ -181,6 +184,8 @@ def predict_logits(
         max_length: Longest input in tokens.
         tokenizer: The tokenizer; read from the folder if None.
         batch_size: Texts a forward pass.
+        every_token: Run the last layer on every token, as the model was written, rather than on
+            the one that its head reads.
 
     Returns:
         Float32 (N, C); C = 1 for regression.
@@ -196,7 +201,8 @@ def predict_logits(
     training = network.training
     network.eval()
     takes_types = "token_type_ids" in network.forward.__code__.co_varnames and has_types(network)
-    with torch.inference_mode():
+    shortcut = nullcontext() if every_token else first_token_only(network)
+    with torch.inference_mode(), shortcut:
         for rows in batches_by_length([len(row) for row in ids], batch_size):
             batch = pad_batch([ids[i] for i in rows], [type_ids[i] for i in rows], tokenizer.pad_id)
             if not takes_types:

@@ -1,6 +1,7 @@
 """The student with what it is trained towards; the projections live here and never ship."""
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from transformers import PreTrainedModel
 from tinybert.distill.infer import has_types
 from tinybert.distill.recipe import Stage
 from tinybert.errors import ConfigError
+from tinybert.first_token import first_token_only
 from tinybert.losses import (
     attention_loss,
     embedding_loss,
@@ -96,7 +98,8 @@ class Objective(nn.Module):
         )
         scores = range(1, count + 1) if stage.attention else ()
         types = {"token_type_ids": token_type_ids} if self._takes_types else {}
-        with Observer(self.student, hidden=hidden, scores=scores) as seen:
+        shortcut = nullcontext() if hidden or scores else first_token_only(self.student)
+        with shortcut, Observer(self.student, hidden=hidden, scores=scores) as seen:
             logits = self.student(
                 input_ids=input_ids, attention_mask=attention_mask, **types
             ).logits.float()

@@ -11,7 +11,7 @@ from typing import Any
 import datasets
 import numpy as np
 import torch
-from datasets import Dataset
+from datasets import Dataset, concatenate_datasets
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -19,6 +19,7 @@ from tinybert.artifact import hash_file
 from tinybert.data import TaskData
 from tinybert.distill.infer import batches_by_length, has_types
 from tinybert.errors import ConfigError
+from tinybert.first_token import first_token_only
 from tinybert.observe import Observer
 from tinybert.text import Tokenizer, pad_batch
 
@@ -70,8 +71,9 @@ def add_teacher_outputs(
 ) -> Dataset:
     """Return the rows with the teacher's outputs beside them.
 
-    The cache file's name is a hash of the token ids, the teacher's weights and what is asked for,
-    so a changed text, tokenizer or teacher never meets old outputs.
+    A cache file's name is a hash of the token ids and the teacher's weights, and what it holds: a
+    changed text, tokenizer or teacher never meets old outputs, and a student that needs other
+    layers computes only those.
 
     Args:
         rows: From ``tokenize``.
@@ -90,50 +92,63 @@ def add_teacher_outputs(
     Raises:
         ConfigError: The outputs would not fit on the disk.
     """
-    key = _key(rows, teacher_folder, hidden, scores, bf16)
-    path = cache_folder() / f"teacher-{key}.arrow"
-    kept = "logits" + (f" and layers {sorted({*hidden, *scores})}" if hidden or scores else "")
-    if path.is_file():
-        say(f"teacher outputs: {kept} of {len(rows):,} texts read from {path}")
+    key = _key(rows, teacher_folder, bf16)
+    folder = cache_folder()
+    names = ["teacher_logits", *_names(hidden, scores)]
+    found = _cached(folder, key)
+    missing = [name for name in names if name not in found]
+    if there := [name for name in names if name in found]:
+        say(f"teacher outputs: {', '.join(there)} of {len(rows):,} texts read from {folder}")
+    if missing:
+        todo = _Compute(teacher, pad_id, missing, bf16)
+        size = _predicted_bytes(rows, teacher, todo.hidden, todo.scores)
+        folder.mkdir(parents=True, exist_ok=True)
+        _check_disk(folder, size)
+        what = ", ".join(missing)
+        say(f"teacher outputs: computing {what} of {len(rows):,} texts once ({size / 1e6:,.0f} MB)")
+        path = folder / f"teacher-{key}.{'+'.join(missing)}.arrow"
+        rows.map(
+            todo,
+            batched=True,
+            batch_size=_CHUNK,
+            writer_batch_size=_CHUNK,
+            remove_columns=rows.column_names,
+            features=_features(missing),
+            cache_file_name=str(path),
+            new_fingerprint=f"{key}-{len(missing)}",
+            desc="teacher",
+        )
+        found |= dict.fromkeys(missing, path)
+    parts = []
+    for path in dict.fromkeys(found[name] for name in names):
         path.touch()
-    else:
-        size = _predicted_bytes(rows, teacher, hidden, scores)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _check_disk(path.parent, size)
-        say(f"teacher outputs: computing {kept} of {len(rows):,} texts once ({size / 1e6:,.0f} MB)")
-    compute = _Compute(teacher, pad_id, tuple(hidden), tuple(scores), bf16)
-    added: Dataset = rows.map(
-        compute,
-        batched=True,
-        batch_size=_CHUNK,
-        writer_batch_size=_CHUNK,
-        features=datasets.Features(rows.features | _features(hidden, scores)),
-        cache_file_name=str(path),
-        load_from_cache_file=True,
-        new_fingerprint=key,
-        desc="teacher",
-    )
-    return added.with_format("numpy")
+        stored = Dataset.from_file(str(path))
+        parts.append(stored.select_columns([name for name in names if found[name] == path]))
+    return concatenate_datasets([rows, *parts], axis=1).with_format("numpy")
+
+
+def _cached(folder: Path, key: str) -> dict[str, Path]:
+    """Return which outputs lie in the cache, and in which file."""
+    found: dict[str, Path] = {}
+    for path in sorted(folder.glob(f"teacher-{key}.*.arrow")):
+        found |= dict.fromkeys(path.name.split(".")[1].split("+"), path)
+    return found
 
 
 class _Compute:
     """Runs the teacher over a chunk of rows, longest first, and returns its outputs in order."""
 
     def __init__(
-        self,
-        teacher: PreTrainedModel,
-        pad_id: int,
-        hidden: tuple[int, ...],
-        scores: tuple[int, ...],
-        bf16: bool,
+        self, teacher: PreTrainedModel, pad_id: int, names: Sequence[str], bf16: bool
     ) -> None:
-        self._teacher, self._pad_id = teacher.eval(), pad_id
-        self._hidden, self._scores, self._bf16 = hidden, scores, bf16
+        self._teacher, self._pad_id, self._bf16 = teacher.eval(), pad_id, bf16
+        self.names = tuple(names)
+        self.hidden = [int(n[7:]) for n in names if n.startswith("hidden_")]
+        self.scores = [int(n[7:]) for n in names if n.startswith("scores_")]
 
     def __call__(self, chunk: dict[str, list[Any]]) -> dict[str, list[Any]]:
         count = len(chunk["input_ids"])
-        names = ["teacher_logits", *_names(self._hidden, self._scores)]
-        columns: dict[str, list[Any]] = {name: [None] * count for name in names}
+        columns: dict[str, list[Any]] = {name: [None] * count for name in self.names}
         device = self._teacher.device
         for picked in batches_by_length(chunk["length"], 32):
             batch = pad_batch(
@@ -145,23 +160,25 @@ class _Compute:
                 del batch["token_type_ids"]
             tensors = {name: torch.from_numpy(array).to(device) for name, array in batch.items()}
             outputs = self._outputs(tensors)
-            for name, array in outputs.items():
+            for name, kept in columns.items():
                 for row, i in enumerate(picked):
-                    columns[name][i] = _unpadded(name, array[row], chunk["length"][i])
+                    kept[i] = _unpadded(name, outputs[name][row], chunk["length"][i])
         return columns
 
     def _outputs(self, tensors: dict[str, Tensor]) -> dict[str, np.ndarray]:
         kind = self._teacher.device.type
         fast = torch.autocast(kind, torch.bfloat16) if self._bf16 else nullcontext()
+        inside = self.hidden or self.scores
         with (
             torch.inference_mode(),
             fast,
-            Observer(self._teacher, hidden=self._hidden, scores=self._scores) as seen,
+            nullcontext() if inside else first_token_only(self._teacher),
+            Observer(self._teacher, hidden=self.hidden, scores=self.scores) as seen,
         ):
             logits = self._teacher(**tensors).logits
             found = {"teacher_logits": logits.float()}
-            found |= {f"hidden_{n}": seen.hidden(n).half() for n in self._hidden}
-            found |= {f"scores_{n}": seen.scores(n).half() for n in self._scores}
+            found |= {f"hidden_{n}": seen.hidden(n).half() for n in self.hidden}
+            found |= {f"scores_{n}": seen.scores(n).half() for n in self.scores}
         return {name: value.cpu().numpy() for name, value in found.items()}
 
 
@@ -222,24 +239,24 @@ def _names(hidden: Sequence[int], scores: Sequence[int]) -> list[str]:
     return [f"hidden_{n}" for n in hidden] + [f"scores_{n}" for n in scores]
 
 
-def _features(hidden: Sequence[int], scores: Sequence[int]) -> dict[str, Any]:
+def _features(names: Sequence[str]) -> datasets.Features:
     """Return the column types of teacher outputs."""
-    layers = {name: datasets.List(datasets.Value("float16")) for name in _names(hidden, scores)}
-    return {"teacher_logits": datasets.List(datasets.Value("float32"))} | layers
+    kinds = {name: "float32" if name == "teacher_logits" else "float16" for name in names}
+    return datasets.Features(
+        {name: datasets.List(datasets.Value(kind)) for name, kind in kinds.items()}
+    )
 
 
-def _key(
-    rows: Dataset, folder: str | Path, hidden: Sequence[int], scores: Sequence[int], bf16: bool
-) -> str:
+def _key(rows: Dataset, folder: str | Path, bf16: bool) -> str:
     """Hash everything that decides the outputs."""
     digest = hashlib.sha256()
-    for name in ("input_ids", "token_type_ids", "labels"):
+    for name in ("input_ids", "token_type_ids"):
         for chunk in rows.data.column(name).chunks:
             for buffer in chunk.buffers():
                 digest.update(buffer or b"")
     for path in sorted(Path(folder).glob("*.safetensors")):
         digest.update(hash_file(path).encode())
-    digest.update(repr((tuple(hidden), tuple(scores), bf16)).encode())
+    digest.update(repr(bf16).encode())
     return digest.hexdigest()[:32]
 
 

@@ -76,8 +76,12 @@ class StudentSettings(_Section):
 
 
 class Stage(_Section):
-    """One training stage: its length and the weight of each loss."""
+    """One training stage: its length and the weight of each loss.
 
+    ``rows`` trains on so many of the texts, drawn by seed; None takes all.
+    """
+
+    rows: int | None = Field(None, ge=1)
     epochs: float = Field(4.0, ge=0)
     learning_rate: float = Field(3e-4, gt=0)
     batch_size: int = Field(32, ge=1)

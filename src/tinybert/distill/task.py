@@ -18,7 +18,7 @@ from tinybert._version import __version__
 from tinybert.artifact import write_atomic
 from tinybert.data import TaskData
 from tinybert.distill import recipe as recipes
-from tinybert.distill.augment import add_crops
+from tinybert.distill.augment import add_crops, sample
 from tinybert.distill.infer import load_classifier, resolve, save_tokenizer
 from tinybert.distill.objective import Objective, teacher_columns
 from tinybert.distill.outputs import Collator, add_teacher_outputs, tokenize
@@ -220,13 +220,13 @@ def _stages(
     texts = add_crops(data.train, recipe.student.crops, seed=recipe.seed)
     if len(texts) > len(data.train):
         say(f"{len(texts) - len(data.train):,} passages of the train texts added for the teacher")
-    rows = tokenize(texts, tokenizer, data)
     collate = Collator(tokenizer.pad_id, int(config.num_attention_heads))
     for name, stage in (("layer", recipe.layer_stage), ("prediction", recipe.prediction_stage)):
         if stage.epochs == 0:
             continue
         hidden, scores = teacher_columns(stage, g)
         started = time.monotonic()
+        rows = tokenize(sample(texts, stage.rows, recipe.seed), tokenizer, data)
         columns = add_teacher_outputs(
             rows,
             teacher,

@@ -18,6 +18,7 @@ from tinybert._version import __version__
 from tinybert.artifact import CARD, FP32, Card, hash_file, write_card
 from tinybert.distill.infer import has_types, load_classifier, longest_input, save_tokenizer
 from tinybert.errors import ConfigError
+from tinybert.first_token import first_token_only
 from tinybert.ship.model_card import write_model_card
 
 __all__ = ["OPSET", "export", "refresh_card"]
@@ -155,7 +156,12 @@ def _write_onnx(network: PreTrainedModel, path: Path) -> None:
     shapes = tuple(dict(axes) for _ in inputs)
     quiet = io.StringIO()
     level = logging.getLogger().level
-    with warnings.catch_warnings(), contextlib.redirect_stdout(quiet), torch.inference_mode():
+    with (
+        warnings.catch_warnings(),
+        contextlib.redirect_stdout(quiet),
+        torch.inference_mode(),
+        first_token_only(network),
+    ):
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         program = torch.onnx.export(

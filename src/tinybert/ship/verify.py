@@ -53,7 +53,7 @@ def verify(
     card = read_card(folder)
     texts = list(data.dev["text"])
     texts2 = list(data.dev["text2"]) if data.pair else None
-    wanted = predict_logits(model, texts, texts2, max_length=card.max_length)
+    wanted = predict_logits(model, texts, texts2, max_length=card.max_length, every_token=True)
     inputs: Any = texts if texts2 is None else list(zip(texts, texts2, strict=True))
     targets = np.asarray(data.dev["label"])
     problems: list[str] = []
