@@ -22,10 +22,20 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-SETS = {
-    "helpdesk": {"layers": (3, 2), "label_only": True},
-    "sst2-sentences": {"layers": (2, 3, 4), "label_only": False},
-    "sst2": {"layers": (2, 3, 4), "label_only": False},
+# By set: the epochs of the layer and of the prediction stage for each number of layers (chosen on
+# dev), and whether each seed has a teacher of its own or all learn from the first seed's.
+SETS: dict[str, dict[str, Any]] = {
+    "helpdesk": {"epochs": {3: (4, 4), 2: (4, 4)}, "label_only": True, "teachers": True},
+    "sst2-sentences": {
+        "epochs": {4: (2, 2), 3: (4, 4), 2: (6, 5)},
+        "label_only": False,
+        "teachers": True,
+    },
+    "sst2": {
+        "epochs": {4: (1, 0.5), 3: (1, 0.75), 2: (2, 1)},
+        "label_only": False,
+        "teachers": False,
+    },
 }
 
 
@@ -101,7 +111,7 @@ def whole_sentences(rows: list[str]) -> list[str]:
 def run_seed(name: str, source: str, seed: int, work: Path, arguments: argparse.Namespace) -> None:
     """Teach once, then distil every student of a seed; each in a process of its own."""
     title = arguments.name or name
-    for count in arguments.layers or SETS[name]["layers"]:
+    for count in arguments.layers or SETS[name]["epochs"]:
         job = {"name": name, "source": source, "seed": seed, "layers": count, "work": str(work)}
         job |= {"title": title, "settings": dict(pair.split("=", 1) for pair in arguments.set)}
         row = row_path(work, title, seed, count)
@@ -140,8 +150,12 @@ def run_job(
     chosen = {key: json.loads(value) for key, value in settings.items()}
     common = {"data.source": source, "data.drop_leaks": name != "helpdesk", "seed": seed}
     file = HERE.parent / "recipes" / f"{name}.toml"
-    teacher = folder / f"seed-{seed}-teacher"
-    teach(recipes.load(file, {**common, "out": str(teacher), "student.layers": 3}))
+    first = seed if SETS[name]["teachers"] else 0
+    teacher = folder / f"seed-{first}-teacher"
+    teach(recipes.load(file, {**common, "seed": first, "out": str(teacher)}))
+    epochs = SETS[name]["epochs"].get(layers)
+    if epochs:
+        common |= dict(zip(("layer_stage.epochs", "prediction_stage.epochs"), epochs, strict=True))
     run = Path(work) / title / f"seed-{seed}-layers-{layers}"
     overrides = {
         **common,
@@ -206,7 +220,7 @@ def write_results(name: str, source: str, work: Path, arguments: argparse.Namesp
     """Gather the rows into ``bench/results``."""
     from _results import write
 
-    layers = arguments.layers or SETS[name]["layers"]
+    layers = arguments.layers or SETS[name]["epochs"]
     title = arguments.name or name
     paths = [row_path(work, title, seed, count) for count in layers for seed in arguments.seeds]
     rows = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
