@@ -47,15 +47,21 @@ def main() -> None:
     work = Path(arguments.work)
     for name in arguments.sets:
         source = prepare(name, arguments.data, work)
+        teachers = arguments.seeds if SETS[name]["teachers"] else [0]
+        layers = arguments.layers or list(SETS[name]["epochs"])
         with ThreadPoolExecutor(arguments.workers) as pool:
-            list(
-                pool.map(
-                    lambda seed, name=name, source=source: run_seed(
-                        name, source, seed, work, arguments
-                    ),
-                    arguments.seeds,
+            for jobs in (
+                [(seed, 0) for seed in teachers],
+                [(seed, count) for seed in arguments.seeds for count in layers],
+            ):
+                list(
+                    pool.map(
+                        lambda job, name=name, source=source: start_job(
+                            name, source, *job, work, arguments
+                        ),
+                        jobs,
+                    )
                 )
-            )
         write_results(name, source, work, arguments)
 
 
@@ -108,28 +114,35 @@ def whole_sentences(rows: list[str]) -> list[str]:
     return [row for words, row in phrases.items() if words not in inside][::-1]
 
 
-def run_seed(name: str, source: str, seed: int, work: Path, arguments: argparse.Namespace) -> None:
-    """Teach once, then distil every student of a seed; each in a process of its own."""
+def start_job(
+    name: str, source: str, seed: int, layers: int, work: Path, arguments: argparse.Namespace
+) -> None:
+    """Run one job in a process of its own: a student, or with 0 layers the seed's teacher."""
     title = arguments.name or name
-    for count in arguments.layers or SETS[name]["epochs"]:
-        job = {"name": name, "source": source, "seed": seed, "layers": count, "work": str(work)}
-        job |= {"title": title, "settings": dict(pair.split("=", 1) for pair in arguments.set)}
-        row = row_path(work, title, seed, count)
-        if row.is_file():
-            continue
-        log = row.with_suffix(".log")
-        log.parent.mkdir(parents=True, exist_ok=True)
-        print(f"{name} seed {seed}: {count} layers (log: {log})", flush=True)
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE)}
-        with log.open("w", encoding="utf-8") as stream:
-            done = subprocess.run(
-                [sys.executable, __file__, "--job", json.dumps(job)],
-                stdout=stream,
-                stderr=subprocess.STDOUT,
-                env=environment,
-            )
-        if done.returncode:
-            raise SystemExit(f"{log} tells why seed {seed} with {count} layers failed")
+    job = {"name": name, "source": source, "seed": seed, "layers": layers, "work": str(work)}
+    job |= {"title": title, "settings": dict(pair.split("=", 1) for pair in arguments.set)}
+    row = row_path(work, title, seed, layers) if layers else teacher_folder(work, name, seed)
+    if (row if layers else row / "teacher" / "model.safetensors").is_file():
+        return
+    log = row.with_suffix(".log")
+    log.parent.mkdir(parents=True, exist_ok=True)
+    what = f"{layers} layers" if layers else "teacher"
+    print(f"{name} seed {seed}: {what} (log: {log})", flush=True)
+    paths = os.pathsep.join([str(HERE), str(HERE.parent / "src")])
+    with log.open("w", encoding="utf-8") as stream:
+        done = subprocess.run(
+            [sys.executable, __file__, "--job", json.dumps(job)],
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": paths},
+        )
+    if done.returncode:
+        raise SystemExit(f"{log} tells why seed {seed} with {layers} layers failed")
+
+
+def teacher_folder(work: Path, name: str, seed: int) -> Path:
+    """Return the run of the teacher that a seed's students learn from."""
+    return work / name / f"seed-{seed if SETS[name]['teachers'] else 0}-teacher"
 
 
 def row_path(work: Path, name: str, seed: int, layers: int) -> Path:
@@ -139,20 +152,20 @@ def row_path(work: Path, name: str, seed: int, layers: int) -> Path:
 def run_job(
     name: str, title: str, source: str, seed: int, layers: int, work: str, settings: dict[str, str]
 ) -> None:
-    """Distil and ship one student and write its row."""
+    """Distil and ship one student and write its row; with 0 layers, teach its teacher."""
     from tinybert.distill import recipe as recipes
     from tinybert.distill.task import distill, teach
     from tinybert.ship.export import export
     from tinybert.ship.quantize import quantize
     from tinybert.ship.verify import verify
 
-    folder = Path(work) / name
     chosen = {key: json.loads(value) for key, value in settings.items()}
     common = {"data.source": source, "data.drop_leaks": name != "helpdesk", "seed": seed}
     file = HERE.parent / "recipes" / f"{name}.toml"
-    first = seed if SETS[name]["teachers"] else 0
-    teacher = folder / f"seed-{first}-teacher"
-    teach(recipes.load(file, {**common, "seed": first, "out": str(teacher)}))
+    teacher = teacher_folder(Path(work), name, seed)
+    if layers == 0:
+        teach(recipes.load(file, {**common, "out": str(teacher)}))
+        return
     epochs = SETS[name]["epochs"].get(layers)
     if epochs:
         common |= dict(zip(("layer_stage.epochs", "prediction_stage.epochs"), epochs, strict=True))
