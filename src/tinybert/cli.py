@@ -159,7 +159,9 @@ def distill(recipe: Any) -> None:
     from tinybert.ship.pipeline import distill as run_distill
 
     run = run_distill(recipe)
-    if os.environ.get("RANK", "0") == "0":
+    from tinybert.distill.processes import is_first
+
+    if is_first():
         _show_report(run / "report.html", open_=False)
 
 

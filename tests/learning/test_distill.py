@@ -1,6 +1,7 @@
 """Whole trainings on tiny models: they learn, resume after a kill, and refuse bad teachers."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -230,3 +231,29 @@ def test_crops_are_passages_that_only_the_teacher_labels():
     assert all(row["text"] in texts[row["line"] - 1] for row in added)
     assert len({row["text"] for row in added}) == len(added)
     assert add_crops(train, 4, seed=0)["text"][:] == rows["text"][:]
+
+
+def test_two_processes_train_one_student(settings, tmp_path):
+    more = {"out": str(tmp_path / "two"), "ship.baselines": True}
+    more |= {f"{part}.batch_size": 8 for part in ("teacher", "layer_stage", "prediction_stage")}
+    code = (
+        "import json, sys; from tinybert.distill import recipe; "
+        "from tinybert.distill.task import distill; "
+        "distill(recipe.load(None, json.loads(sys.argv[1])))"
+    )
+    script = tmp_path / "train.py"
+    script.write_text(code)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    done = subprocess.run(
+        [*launch, str(script), json.dumps(settings | more)],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("layer stage:") == 1
+    about = json.loads((tmp_path / "two" / "run.json").read_text())
+    assert about["dev"]["student"]["accuracy"] > 0.7
+    assert [row["step"] for row in log(tmp_path / "two", "layer")][-1] == 2 * 96 / 8 / 2
+    assert (tmp_path / "two" / "label_only" / "model.safetensors").is_file()

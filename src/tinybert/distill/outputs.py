@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 from tinybert.artifact import hash_file
 from tinybert.data import TaskData
 from tinybert.distill.infer import batches_by_length, has_types
+from tinybert.distill.processes import first_alone
 from tinybert.errors import ConfigError
 from tinybert.first_token import first_token_only
 from tinybert.observe import Observer
@@ -95,36 +96,53 @@ def add_teacher_outputs(
     key = _key(rows, teacher_folder, bf16)
     folder = cache_folder()
     names = ["teacher_logits", *_names(hidden, scores)]
+    with first_alone() as first:
+        if first:
+            _complete(rows, teacher, folder, key, names, pad_id=pad_id, bf16=bf16, say=say)
     found = _cached(folder, key)
-    missing = [name for name in names if name not in found]
-    if there := [name for name in names if name in found]:
-        say(f"teacher outputs: {', '.join(there)} of {len(rows):,} texts read from {folder}")
-    if missing:
-        todo = _Compute(teacher, pad_id, missing, bf16)
-        size = _predicted_bytes(rows, teacher, todo.hidden, todo.scores)
-        folder.mkdir(parents=True, exist_ok=True)
-        _check_disk(folder, size)
-        what = ", ".join(missing)
-        say(f"teacher outputs: computing {what} of {len(rows):,} texts once ({size / 1e6:,.0f} MB)")
-        path = folder / f"teacher-{key}.{'+'.join(missing)}.arrow"
-        rows.map(
-            todo,
-            batched=True,
-            batch_size=_CHUNK,
-            writer_batch_size=_CHUNK,
-            remove_columns=rows.column_names,
-            features=_features(missing),
-            cache_file_name=str(path),
-            new_fingerprint=f"{key}-{len(missing)}",
-            desc="teacher",
-        )
-        found |= dict.fromkeys(missing, path)
     parts = []
     for path in dict.fromkeys(found[name] for name in names):
         path.touch()
         stored = Dataset.from_file(str(path))
         parts.append(stored.select_columns([name for name in names if found[name] == path]))
     return concatenate_datasets([rows, *parts], axis=1).with_format("numpy")
+
+
+def _complete(
+    rows: Dataset,
+    teacher: PreTrainedModel,
+    folder: Path,
+    key: str,
+    names: Sequence[str],
+    *,
+    pad_id: int,
+    bf16: bool,
+    say: Callable[[str], None],
+) -> None:
+    """Compute the outputs that the cache lacks."""
+    found = _cached(folder, key)
+    if there := [name for name in names if name in found]:
+        say(f"teacher outputs: {', '.join(there)} of {len(rows):,} texts read from {folder}")
+    missing = [name for name in names if name not in found]
+    if not missing:
+        return
+    todo = _Compute(teacher, pad_id, missing, bf16)
+    size = _predicted_bytes(rows, teacher, todo.hidden, todo.scores)
+    folder.mkdir(parents=True, exist_ok=True)
+    _check_disk(folder, size)
+    what = ", ".join(missing)
+    say(f"teacher outputs: computing {what} of {len(rows):,} texts once ({size / 1e6:,.0f} MB)")
+    rows.map(
+        todo,
+        batched=True,
+        batch_size=_CHUNK,
+        writer_batch_size=_CHUNK,
+        remove_columns=rows.column_names,
+        features=_features(missing),
+        cache_file_name=str(folder / f"teacher-{key}.{'+'.join(missing)}.arrow"),
+        new_fingerprint=f"{key}-{len(missing)}",
+        desc="teacher",
+    )
 
 
 def _cached(folder: Path, key: str) -> dict[str, Path]:

@@ -22,6 +22,7 @@ from tinybert.distill.augment import add_crops, sample
 from tinybert.distill.infer import load_classifier, resolve, save_tokenizer
 from tinybert.distill.objective import Objective, teacher_columns
 from tinybert.distill.outputs import Collator, add_teacher_outputs, tokenize
+from tinybert.distill.processes import first_alone, is_first
 from tinybert.distill.recipe import Recipe, Stage
 from tinybert.distill.teach import (
     check_teacher,
@@ -51,6 +52,7 @@ def teach(recipe: Recipe, say: Say = print) -> Path:
     Raises:
         TinyBertError: Data, teacher or settings cannot be used.
     """
+    say = say if is_first() else _silent
     run = _open(recipe)
     data = _load(recipe, say)
     teacher, _, _ = _teacher(recipe, data, run, say, {})
@@ -71,6 +73,7 @@ def distill(recipe: Recipe, say: Say = print) -> Path:
     Raises:
         TinyBertError: Data, teacher or settings cannot be used; before any training starts.
     """
+    say = say if is_first() else _silent
     run = _open(recipe)
     data = _load(recipe, say)
     seconds: dict[str, float] = {}
@@ -84,17 +87,16 @@ def distill(recipe: Recipe, say: Say = print) -> Path:
     say(f"student on dev: {_show(student_dev)}")
     if recipe.ship.baselines:
         _label_only(recipe, data, run, say, seconds, teacher, folder, tokenizer)
-    data_room.save(data, run / "data")
-    _write_run(
-        recipe,
-        data,
-        run,
-        folder,
-        student,
-        seconds,
-        {"teacher": teacher_dev, "student": student_dev},
-    )
+    dev = {"teacher": teacher_dev, "student": student_dev}
+    with first_alone() as first:
+        if first:
+            data_room.save(data, run / "data")
+            _write_run(recipe, data, run, folder, student, seconds, dev)
     return run
+
+
+def _silent(_: str) -> None:
+    """Say nothing: another process does."""
 
 
 def _open(recipe: Recipe) -> Path:
@@ -110,8 +112,10 @@ def _open(recipe: Recipe) -> Path:
                 f"{run} holds a run with other settings ({', '.join(changed)}); "
                 "choose another --out, or remove that folder"
             )
-    run.mkdir(parents=True, exist_ok=True)
-    recipes.save(recipe, path)
+    with first_alone() as first:
+        if first:
+            run.mkdir(parents=True, exist_ok=True)
+            recipes.save(recipe, path)
     return run
 
 
@@ -157,7 +161,9 @@ def _teacher(
         set_seed(recipe.seed)
         dropout = {} if settings.dropout is None else _dropouts(settings.dropout)
         model = load_classifier(source, **settings_for(data), **dropout)
-        save_tokenizer(source, run / "stages" / "teach" / "tokenizer")
+        with first_alone() as first:
+            if first:
+                save_tokenizer(source, run / "stages" / "teach" / "tokenizer")
         tokenizer = Tokenizer(run / "stages" / "teach" / "tokenizer", max_length=recipe.max_length)
         say(f"teaching {settings.model}: {settings.epochs:g} epochs")
         stage = Stage(

@@ -18,6 +18,7 @@ from tinybert.distill.infer import (
 )
 from tinybert.distill.objective import Objective
 from tinybert.distill.outputs import Collator, tokenize
+from tinybert.distill.processes import first_alone
 from tinybert.distill.recipe import Recipe, Stage
 from tinybert.distill.trainer import run_stage, use_bf16
 from tinybert.errors import ConfigError
@@ -175,7 +176,13 @@ def _label_problems(model: PreTrainedModel, data: TaskData) -> list[str]:
 
 def save_model(model: PreTrainedModel, tokenizer_from: str | Path, folder: str | Path) -> None:
     """Write a plain Hugging Face folder; the old one stays until the new one is whole."""
-    place = Path(folder)
+    with first_alone() as first:
+        if first:
+            _save_model(model, tokenizer_from, Path(folder))
+
+
+def _save_model(model: PreTrainedModel, tokenizer_from: str | Path, place: Path) -> None:
+    """Write the folder under another name, then rename it."""
     partial = place.with_name(f".{place.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     model.save_pretrained(partial)

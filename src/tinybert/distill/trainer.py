@@ -23,6 +23,7 @@ from transformers import (
 from transformers.trainer_utils import get_last_checkpoint
 
 from tinybert.artifact import write_atomic
+from tinybert.distill import processes
 
 __all__ = ["run_stage", "use_bf16"]
 
@@ -70,7 +71,7 @@ def run_stage(
         module.load_state_dict(load_file(place / _FINAL))
         return module
     place.mkdir(parents=True, exist_ok=True)
-    steps = math.ceil(len(dataset) / batch_size)
+    steps = math.ceil(len(dataset) / (batch_size * processes.count()))
     arguments = TrainingArguments(
         output_dir=str(place),
         num_train_epochs=epochs,
@@ -112,10 +113,13 @@ def run_stage(
     for noisy in (ProgressCallback, PrinterCallback):
         trainer.remove_callback(noisy)
     trainer.add_callback(_Progress if sys.stderr.isatty() else _Lines)
-    trainer.train(resume_from_checkpoint=_last_whole_checkpoint(place))
-    if trainer.is_world_process_zero():
-        _finish(place, module, trainer)
-    trainer.accelerator.wait_for_everyone()
+    with processes.first_alone() as first:
+        if first:
+            _drop_half_checkpoints(place)
+    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(place)))
+    with processes.first_alone() as first:
+        if first:
+            _finish(place, module, trainer)
     return module
 
 
@@ -192,16 +196,15 @@ class _Lines(TrainerCallback):
             print(f"  step {state.global_step}/{state.max_steps}: dev {figures}", flush=True)
 
 
-def _last_whole_checkpoint(folder: Path) -> str | None:
-    """Return the newest complete checkpoint; the state file is written last, so it tells."""
+def _drop_half_checkpoints(folder: Path) -> None:
+    """Remove checkpoints that were cut off; the state file is written last, so it tells."""
     while (found := get_last_checkpoint(str(folder))) is not None:
         try:
             json.loads((Path(found) / "trainer_state.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             shutil.rmtree(found)
         else:
-            return str(found)
-    return None
+            return
 
 
 def _finish(folder: Path, module: nn.Module, trainer: _Trainer) -> None:

@@ -1,6 +1,5 @@
 """The whole way from a recipe to a shipped artifact and its report, and the demonstration."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from tinybert import runtime
 from tinybert.artifact import read_card
 from tinybert.data import load_saved
 from tinybert.distill import task
+from tinybert.distill.processes import is_first
 from tinybert.distill.recipe import Recipe, load
 from tinybert.errors import ConfigError
 from tinybert.ship.export import export
@@ -46,7 +46,7 @@ def distill(recipe: Recipe, say: Say = print) -> Path:
             the student does.
     """
     run = task.distill(recipe, say)
-    if os.environ.get("RANK", "0") != "0":
+    if not is_first():
         return run
     ship(run, recipe, say)
     say("measuring every system for the report")

@@ -1,0 +1,36 @@
+"""Steps that the first of several training processes takes for all of them."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from accelerate import PartialState
+
+__all__ = ["count", "first_alone", "is_first"]
+
+
+def count() -> int:
+    """Return how many processes train together, as ``torchrun`` or ``accelerate launch`` say."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def is_first() -> bool:
+    """Whether this is the process that writes files and talks."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+@contextmanager
+def first_alone() -> Iterator[bool]:
+    """Yield True in the first process and False in the others; all of them leave together.
+
+    What the first one wrote inside lies on the disk when the others go on.
+    """
+    if count() == 1:
+        yield True
+        return
+    state = PartialState(cpu=not torch.cuda.is_available())
+    try:
+        yield is_first()
+    finally:
+        state.wait_for_everyone()
