@@ -15,24 +15,22 @@ from tinybert.errors import ArtifactError
 from tinybert.ship.export import refresh_card
 from tinybert.ship.model_card import write_model_card
 
-__all__ = ["quantize", "quantize_rows"]
+__all__ = ["quantize", "quantize_columns", "quantize_rows"]
 
 _SMALL = 16_384
 
 
-def quantize(artifact: str | Path, *, keep_fp32: bool = False, bits: int = 8) -> Path:
+def quantize(artifact: str | Path, *, keep_fp32: bool = False) -> Path:
     """Replace an artifact's float32 model by an int8 one, about a quarter of its size.
 
     Matrix products: int8 weights with one scale for each output column; activations are measured
-    while running, one scale for each token, so that an answer does not depend on the texts that
-    share its batch. Embedding tables: int8 with a scale for each row and each column. Norms, biases
-    and matrices under 16,384 weights (the classifier) stay float32.
+    while running, one scale and one lowest value for each token, so that an answer does not depend
+    on the texts that share its batch. Embedding tables: int8 with a scale for each row and each
+    column. Norms, biases and matrices under 16,384 weights (the classifier) stay float32.
 
     Args:
         artifact: A folder from ``export``, with ``onnx/model.onnx``.
         keep_fp32: Leave the float32 model beside it.
-        bits: Bits of a weight, 2 to 8. With 7 no sum of two products leaves 16 bits, which
-            processors without VNNI instructions add in.
 
     Returns:
         The int8 file.
@@ -41,7 +39,8 @@ def quantize(artifact: str | Path, *, keep_fp32: bool = False, bits: int = 8) ->
         ArtifactError: The folder holds no float32 model.
 
     Differs: ONNX Runtime's dynamic quantization gives a batch's activations one scale and an
-        embedding table one scale; both cost accuracy.
+        embedding table one scale; both cost accuracy. Its int8 weights overflow on processors
+        without VNNI instructions; ours cannot (see ``quantize_columns``).
     """
     folder = Path(artifact)
     card = read_card(folder)
@@ -49,7 +48,7 @@ def quantize(artifact: str | Path, *, keep_fp32: bool = False, bits: int = 8) ->
     if not source.is_file():
         raise ArtifactError(f"{folder} has no {FP32}; export it again, then quantize")
     model = onnx.load(str(source))
-    _Rewriter(model, bits).run()
+    _Rewriter(model).run()
     onnx.checker.check_model(model)
     partial = target.with_name(f".{target.name}.partial")
     onnx.save(model, str(partial))
@@ -62,27 +61,54 @@ def quantize(artifact: str | Path, *, keep_fp32: bool = False, bits: int = 8) ->
 
 
 def quantize_rows(
-    table: npt.NDArray[np.float32], bits: int = 8
+    table: npt.NDArray[np.float32],
 ) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
-    """Quantize a matrix with one scale for each row.
+    """Quantize a table with one scale for each row.
 
     Args:
         table: Float32 (V, D).
-        bits: Bits of a value, 2 to 8.
 
     Returns:
         Int8 (V, D) and float32 scales (V, 1); their product is within half a scale of the table.
     """
-    top = 2 ** (bits - 1) - 1
-    scale = np.maximum(np.abs(table).max(axis=1, keepdims=True) / top, 1e-12).astype(np.float32)
-    return np.clip(np.rint(table / scale), -top, top).astype(np.int8), scale
+    return _rounded(table, np.abs(table).max(axis=1, keepdims=True) / 127)
+
+
+def quantize_columns(
+    matrix: npt.NDArray[np.float32],
+) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
+    """Quantize a matrix with one scale for each column, so that no product can overflow.
+
+    Processors without VNNI instructions multiply 8-bit values by pairs of neighbouring rows and add
+    each two products in 16 bits. Where w_2i and w_2i+1 have one sign, |w_2i| + |w_2i+1| ≤ 128 keeps
+    255·(w_2i + w_2i+1) within them: the answer is then the same on every processor.
+
+    Args:
+        matrix: Float32 (K, N).
+
+    Returns:
+        Int8 (K, N) and float32 scales (1, N); their product is within half a scale of the matrix.
+    """
+    padded = np.pad(matrix, ((0, matrix.shape[0] % 2), (0, 0)))
+    sums = [np.maximum(part[0::2], 0) + np.maximum(part[1::2], 0) for part in (padded, -padded)]
+    pairs = np.maximum(sums[0], sums[1]).max(axis=0, keepdims=True)
+    # Each of the two is rounded, so their sum may end up to 1 above what the scale says.
+    return _rounded(matrix, np.maximum(np.abs(matrix).max(axis=0, keepdims=True), pairs) / 127)
+
+
+def _rounded(
+    values: npt.NDArray[np.float32], scale: npt.NDArray[np.float32]
+) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
+    """Return values over scale as int8, and the scale, never zero."""
+    safe = np.maximum(scale, 1e-12).astype(np.float32)
+    return np.clip(np.rint(values / safe), -127, 127).astype(np.int8), safe
 
 
 class _Rewriter:
     """Rewrites the lookups and products of a graph one node at a time."""
 
-    def __init__(self, model: onnx.ModelProto, bits: int) -> None:
-        self.graph, self.bits = model.graph, bits
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self.graph = model.graph
         self.weights = {item.name: item for item in self.graph.initializer}
         self.made: list[onnx.NodeProto] = []
         self.quantized: dict[str, tuple[str, str, str]] = {}
@@ -164,42 +190,19 @@ class _Rewriter:
             self._add("Add", [product, node.input[2]], node.output[0])
 
     def _product(self, x: str, weight: str, matrix: npt.NDArray[np.float32], out: str) -> None:
-        """Add the nodes of one integer product.
-
-        Where a matrix narrows, its input is the activation of a feed-forward: never far below zero,
-        so its values are measured from their smallest instead of around zero.
-        """
-        narrows = matrix.shape[0] > matrix.shape[1]
-        columns, scales = quantize_rows(np.ascontiguousarray(matrix.T), self.bits)
-        self._store(f"{weight}_int8", np.ascontiguousarray(columns.T))
-        self._store(f"{weight}_scale", scales[:, 0])
-        values, scale, low = self._from_lowest(x) if narrows else self._around_zero(x)
-        zero = self._store("zero_0" if narrows else "zero_128", np.uint8(0 if narrows else 128))
+        """Add the nodes of x·W = scale·(values·W) + low·ΣW, values·W in whole numbers."""
+        columns, scales = quantize_columns(matrix)
+        self._store(f"{weight}_int8", columns)
+        self._store(f"{weight}_scale", scales[0])
+        self._store(f"{weight}_total", (columns.astype(np.float32) * scales).sum(axis=0))
+        values, scale, low = self._from_lowest(x)
+        zero = self._store("zero", np.uint8(0))
         sums = self._add("MatMulInteger", [values, f"{weight}_int8", zero], f"{out}_sums")
         wide = self._add("Cast", [sums], f"{out}_wide", to=TensorProto.FLOAT)
         by_token = self._add("Mul", [wide, scale], f"{out}_by_token")
-        if not narrows:
-            self._add("Mul", [by_token, f"{weight}_scale"], out)
-            return
-        total = (columns.astype(np.float32) * scales).sum(axis=1)
-        self._store(f"{weight}_total", total)
         scaled = self._add("Mul", [by_token, f"{weight}_scale"], f"{out}_scaled")
         shift = self._add("Mul", [low, f"{weight}_total"], f"{out}_shift")
         self._add("Add", [scaled, shift], out)
-
-    def _around_zero(self, x: str) -> tuple[str, str, str]:
-        """Return values (uint8, 128 is zero) and scale of a tensor, one scale for each token."""
-        if x not in self.quantized:
-            size = self._add("Abs", [x], f"{x}_size")
-            top = self._add("ReduceMax", [size, self._last()], f"{x}_top", keepdims=1)
-            scale = self._step(x, top, 127)
-            ratio = self._add("Div", [x, scale], f"{x}_ratio")
-            self._store("shift_128", np.float32(128))
-            whole = self._add("Round", [ratio], f"{x}_whole")
-            shifted = self._add("Add", [whole, "shift_128"], f"{x}_shifted")
-            values = self._add("Cast", [shifted], f"{x}_uint8", to=TensorProto.UINT8)
-            self.quantized[x] = (values, scale, "")
-        return self.quantized[x]
 
     def _from_lowest(self, x: str) -> tuple[str, str, str]:
         """Return values (uint8, 0 is the lowest), scale and lowest value for each token."""
@@ -207,7 +210,7 @@ class _Rewriter:
             top = self._add("ReduceMax", [x, self._last()], f"{x}_top", keepdims=1)
             low = self._add("ReduceMin", [x, self._last()], f"{x}_low", keepdims=1)
             span = self._add("Sub", [top, low], f"{x}_span")
-            scale = self._step(x, span, 255)
+            scale = self._step(x, span)
             above = self._add("Sub", [x, low], f"{x}_above")
             ratio = self._add("Div", [above, scale], f"{x}_ratio")
             whole = self._add("Round", [ratio], f"{x}_whole")
@@ -218,9 +221,9 @@ class _Rewriter:
     def _last(self) -> str:
         return self._store("last_axis", np.array([-1], dtype=np.int64))
 
-    def _step(self, x: str, span: str, steps: int) -> str:
-        """Add span / steps, never zero."""
+    def _step(self, x: str, span: str) -> str:
+        """Add span / 255, never zero."""
         self._store("tiny", np.float32(1e-9))
-        self._store(f"one_over_{steps}", np.float32(1 / steps))
+        self._store("one_over_255", np.float32(1 / 255))
         safe = self._add("Max", [span, "tiny"], f"{x}_safe")
-        return self._add("Mul", [safe, f"one_over_{steps}"], f"{x}_scale")
+        return self._add("Mul", [safe, "one_over_255"], f"{x}_scale")
