@@ -27,12 +27,12 @@ HERE = Path(__file__).parent
 SETS: dict[str, dict[str, Any]] = {
     "helpdesk": {"epochs": {3: (4, 4), 2: (4, 4)}, "label_only": True, "teachers": True},
     "sst2-sentences": {
-        "epochs": {4: (2, 2), 3: (4, 4), 2: (6, 5)},
+        "epochs": {4: (2, 2), 3: (4, 4), 2: (5, 4)},
         "label_only": False,
         "teachers": True,
     },
     "sst2": {
-        "epochs": {4: (1, 0.5), 3: (1, 0.75), 2: (2, 1)},
+        "epochs": {4: (1, 0.5), 3: (1, 0.75), 2: (1, 1)},
         "label_only": False,
         "teachers": False,
     },
