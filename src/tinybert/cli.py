@@ -151,6 +151,7 @@ def teach(recipe: Any) -> None:
     epilog=_examples(
         "tinybert distill --data messages.csv --layers 3 --out runs/messages",
         "tinybert distill --recipe recipes/helpdesk.toml --set student.layers=[0,5]",
+        "tinybert distill --task glue/mrpc --data mrpc --layers 3 --out runs/mrpc",
     )
 )
 @recipe_flags(teach=False)

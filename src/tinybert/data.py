@@ -12,11 +12,14 @@ import datasets as hf
 import numpy as np
 from datasets import Dataset, DatasetDict
 
+from tinybert import benchmarks
 from tinybert import datasets as embedded
 from tinybert.errors import ArtifactError, DataError, near_miss
 from tinybert.sources import Columns, find_columns, read_splits
 
-__all__ = ["TaskData", "load", "load_saved", "save"]
+__all__ = ["MAIN", "TaskData", "load", "load_saved", "save"]
+
+MAIN = {"classification": "accuracy", "regression": "pearson"}
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class TaskData:
         labels: Label names by class index; empty for regression.
         pair: Whether a row has two texts.
         name: What the data are called in reports.
+        metric: The metric that decides, by its name in ``metrics.compute``.
         notes: What was found and done, one sentence each.
     """
 
@@ -40,6 +44,7 @@ class TaskData:
     labels: tuple[str, ...]
     pair: bool
     name: str
+    metric: str
     notes: tuple[str, ...] = ()
 
     def splits(self) -> dict[str, Dataset]:
@@ -49,7 +54,7 @@ class TaskData:
 
 
 def load(
-    source: str | Path,
+    source: str | Path | None = None,
     *,
     text: str | None = None,
     text2: str | None = None,
@@ -67,9 +72,11 @@ def load(
     Args:
         source: ``helpdesk``; a CSV, TSV, JSONL or Parquet file; a folder with train, dev and test
             files; a data set saved by ``datasets``; or a Hugging Face id, ``id:config`` if needed.
+            None takes the named task's own data, or else ``helpdesk``.
         text, text2, label: Column names; None finds them by the usual names.
         task: ``classification``, ``regression``, or ``auto``: regression where the labels are
-            numbers that are not all whole.
+            numbers that are not all whole; or a GLUE or CLUE task by name, such as ``glue/mrpc``:
+            its columns, its metric and, without a source, its data.
         language: Language of ``helpdesk``.
         dev, test: Files of these splits, where the source has none.
         dev_fraction: Share of the train split cut off as dev where there is none, by label, 0..1.
@@ -83,11 +90,19 @@ def load(
     Raises:
         DataError: Anything that makes the data unusable; file, line and value are named.
     """
-    raw = read_splits(source, language=language, dev=dev, test=test)
+    published = benchmarks.find(task) if "/" in task else None
+    if published is not None:
+        text, label = text or published.text, label or published.label
+        text2, task = text2 or published.text2, published.task
+    if source is None:
+        source = published.hub if published else embedded.NAMES[0]
+    dev_split = published.dev if published else None
+    raw = read_splits(source, language=language, dev=dev, test=test, dev_split=dev_split)
     columns = find_columns(raw, str(source), text=text, text2=text2, label=label)
+    notes: list[str] = []
+    raw = _with_labels(raw, columns.label, published.ignored if published else (), notes)
     kind = _task(raw["train"][columns.label], task)
     splits = {name: _select(split, columns, f"{source} {name}") for name, split in raw.items()}
-    notes: list[str] = []
     labels: tuple[str, ...] = ()
     if kind == "classification":
         labels = _label_names(raw["train"], columns, str(source))
@@ -118,6 +133,7 @@ def load(
         labels=labels,
         pair=columns.text2 is not None,
         name=_name(source, language),
+        metric=published.metric if published else MAIN[kind],
         notes=tuple(notes),
     )
 
@@ -127,7 +143,7 @@ def save(data: TaskData, folder: str | Path) -> None:
     place = Path(folder)
     DatasetDict(data.splits()).save_to_disk(str(place))
     about = {"task": data.task, "labels": data.labels, "pair": data.pair, "name": data.name}
-    about["notes"] = data.notes
+    about |= {"metric": data.metric, "notes": data.notes}
     text = json.dumps(about, indent=2, ensure_ascii=False)
     (place / "task.json").write_text(text + "\n", encoding="utf-8")
 
@@ -154,8 +170,28 @@ def load_saved(run: str | Path) -> TaskData:
         labels=tuple(about["labels"]),
         pair=about["pair"],
         name=about["name"],
+        metric=about.get("metric", MAIN[about["task"]]),
         notes=tuple(about["notes"]),
     )
+
+
+def _with_labels(
+    raw: dict[str, Dataset], label: str, ignored: tuple[str, ...], notes: list[str]
+) -> dict[str, Dataset]:
+    """Leave out a test split without labels, and rows with a label that means none."""
+    found = dict(raw)
+    if "test" in found and label not in found["test"].column_names:
+        del found["test"]
+        notes.append(f"test has no column `{label}` and is left out")
+    if not ignored:
+        return found
+    for name, rows in found.items():
+        kept = [i for i, value in enumerate(rows[label]) if str(value) not in ignored]
+        if len(kept) < len(rows):
+            shown = ", ".join(f"`{value}`" for value in ignored)
+            notes.append(f"{len(rows) - len(kept):,} {name} rows labelled {shown} left out")
+            found[name] = rows.select(kept)
+    return found
 
 
 def _name(source: str | Path, language: str | None) -> str:
@@ -176,7 +212,11 @@ def _task(values: Sequence[Any], task: str) -> str:
     if task in ("classification", "regression"):
         return task
     if task != "auto":
-        raise DataError(f"task is `{task}`; wanted classification, regression or auto")
+        known = ("classification", "regression", "auto", *benchmarks.NAMES)
+        raise DataError(
+            f"task is `{task}`; wanted classification, regression, auto, or a task by name such as "
+            f"glue/mrpc{near_miss(task, known)}"
+        )
     numbers = [_number(v) for v in values if v is not None]
     whole = all(n is not None and (math.isnan(n) or n == int(n)) for n in numbers)
     return "regression" if None not in numbers and not whole else "classification"

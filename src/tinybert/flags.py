@@ -19,7 +19,7 @@ FLAGS: tuple[tuple[str, str, str | None, Any, str], ...] = (
     ("--text2", "data.text2", "data.text2", str, "Column of the second text of a pair."),
     ("--label", "data.label", "data.label", str, "Column of the label or target."),
     ("--language", "data.language", "data.language", str, "Language of helpdesk: en or zh."),
-    ("--task", "data.task", "data.task", str, "classification, regression or auto."),
+    ("--task", "data.task", "data.task", str, "classification, regression, or such as glue/mrpc."),
     ("--dev", "data.dev", "data.dev", str, "File of the dev split."),
     ("--test", "data.test", "data.test", str, "File of the test split."),
     ("--dev-fraction", "data.dev_fraction", "data.dev_fraction", float, "Share of train cut off."),

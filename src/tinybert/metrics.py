@@ -9,13 +9,11 @@ import numpy.typing as npt
 from scipy.stats import pearsonr, spearmanr
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.metrics import f1_score
+from sklearn.metrics import f1_score, matthews_corrcoef
 
 from tinybert.data import TaskData
 
-__all__ = ["MAIN", "Calibration", "calibration", "compute", "majority", "softmax", "tfidf"]
-
-MAIN = {"classification": "accuracy", "regression": "pearson"}
+__all__ = ["Calibration", "calibration", "compute", "majority", "softmax", "tfidf"]
 
 Array = npt.NDArray[Any]
 
@@ -29,8 +27,8 @@ def compute(task: str, logits: Array, targets: Array) -> dict[str, float]:
         targets: Class indices or values, (N,).
 
     Returns:
-        ``accuracy`` and ``macro_f1`` (and ``f1`` of class 1 where C = 2), or ``pearson``,
-        ``spearman`` and ``mse``. Correlations of constant predictions are 0.
+        ``accuracy`` and ``macro_f1`` (and where C = 2 ``f1`` of class 1 and ``matthews``), or
+        ``pearson``, ``spearman`` and ``mse``. Correlations of constant predictions are 0.
     """
     targets = np.asarray(targets)
     if task == "regression":
@@ -48,6 +46,7 @@ def compute(task: str, logits: Array, targets: Array) -> dict[str, float]:
     }
     if logits.shape[1] == 2:
         found["f1"] = float(f1_score(targets, answers, zero_division=0))
+        found["matthews"] = float(matthews_corrcoef(targets, answers))
     return found
 
 

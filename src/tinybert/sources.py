@@ -69,8 +69,11 @@ def read_splits(
     language: str | None = None,
     dev: str | Path | None = None,
     test: str | Path | None = None,
+    dev_split: str | None = None,
 ) -> dict[str, Dataset]:
     """Read train, and dev and test where there are any, from a source (see ``data.load``).
+
+    Of a Hugging Face data set with several dev splits, ``dev_split`` names the one to take.
 
     Returns:
         Splits by our names; each one's ``info.description`` is the file it came from.
@@ -84,11 +87,11 @@ def read_splits(
     elif language is not None:
         raise DataError(f"language is for embedded data sets; {source} is not one")
     elif place.is_dir():
-        found = _folder(place)
+        found = _folder(place, dev_split)
     elif place.is_file() or place.suffix in SUFFIXES:
         found = {"train": _table(place)}
     else:
-        found = _hub(str(source))
+        found = _hub(str(source), dev_split)
     for name, path in (("dev", dev), ("test", test)):
         if path is not None:
             found[name] = _table(Path(path))
@@ -126,7 +129,7 @@ def find_columns(
     if len({text, text2, label}) < 3:
         raise DataError(f"columns text `{text}`, text2 `{text2}`, label `{label}` must differ")
     for split, rows in splits.items():
-        for name in (text, text2, label):
+        for name in (text, text2, label if split != "test" else None):
             if name is not None and name not in rows.column_names:
                 raise DataError(f"{source}: split {split} has no column `{name}` that train has")
     return Columns(text, text2, label)
@@ -152,11 +155,11 @@ def _table(path: Path) -> Dataset:
     return rows
 
 
-def _folder(place: Path) -> dict[str, Dataset]:
+def _folder(place: Path, dev_split: str | None) -> dict[str, Dataset]:
     """Read a folder of split files, or one that ``datasets`` saved."""
     if (place / "dataset_dict.json").is_file():
         saved = hf.load_from_disk(str(place))
-        return _named({name: saved[name] for name in saved}, str(place))
+        return _named({name: saved[name] for name in saved}, str(place), dev_split)
     files = {file.stem: file for file in sorted(place.iterdir()) if file.suffix in SUFFIXES}
     chosen = {
         name: next((files[s] for s in stems if s in files), None) for name, stems in _SPLITS.items()
@@ -167,7 +170,7 @@ def _folder(place: Path) -> dict[str, Dataset]:
     return {name: _table(file) for name, file in chosen.items() if file is not None}
 
 
-def _hub(source: str) -> dict[str, Dataset]:
+def _hub(source: str, dev_split: str | None) -> dict[str, Dataset]:
     """Load a data set from the hub."""
     name, _, config = source.partition(":")
     try:
@@ -178,13 +181,14 @@ def _hub(source: str) -> dict[str, Dataset]:
             f"{source} is no file or folder here and no Hugging Face data set could be loaded: "
             f"{reason}"
         ) from error
-    return _named({split: loaded[split] for split in loaded}, source)
+    return _named({split: loaded[split] for split in loaded}, source, dev_split)
 
 
-def _named(splits: Mapping[str, Dataset], source: str) -> dict[str, Dataset]:
+def _named(splits: Mapping[str, Dataset], source: str, dev_split: str | None) -> dict[str, Dataset]:
     """Give splits our names."""
     found = {}
-    for name, aliases in _SPLITS.items():
+    for name, usual in _SPLITS.items():
+        aliases = (dev_split, *usual) if name == "dev" and dev_split else usual
         match = next((alias for alias in aliases if alias in splits), None)
         if match is not None:
             found[name] = splits[match]

@@ -48,6 +48,7 @@ def make_run(folder, kind="classification", *, pair=False, test=True, label_only
         labels=labels,
         pair=pair,
         name=f"messages {EVIL}",
+        metric=data_room.MAIN[kind],
         notes=("3 duplicate rows in train: kept",),
     )
     folder.mkdir()

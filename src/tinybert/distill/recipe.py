@@ -31,14 +31,17 @@ class _Section(BaseModel):
 
 
 class DataSettings(_Section):
-    """Where the labelled texts are and which columns hold what (see ``data.load``)."""
+    """Where the labelled texts are and which columns hold what (see ``data.load``).
 
-    source: str = "helpdesk"
+    Without a source: the data of the task that is named, else ``helpdesk``.
+    """
+
+    source: str | None = None
     text: str | None = None
     text2: str | None = None
     label: str | None = None
     language: str | None = None
-    task: Literal["auto", "classification", "regression"] = "auto"
+    task: str = "auto"
     dev: str | None = None
     test: str | None = None
     dev_fraction: float = Field(0.1, gt=0, lt=0.9)

@@ -13,7 +13,6 @@ import torch
 from transformers import PreTrainedModel, set_seed
 
 from tinybert import data as data_room
-from tinybert import metrics
 from tinybert._version import __version__
 from tinybert.artifact import write_atomic
 from tinybert.data import TaskData
@@ -261,7 +260,7 @@ def _stages(
             seed=recipe.seed,
             bf16=use_bf16(recipe.precision),
             evaluate=dev_metrics(student, tokenizer, data),
-            keep_best=metrics.MAIN[data.task] if stage.prediction else None,
+            keep_best=data.metric if stage.prediction else None,
         )
         seconds[name] = time.monotonic() - started
         student.eval()

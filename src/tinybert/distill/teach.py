@@ -74,7 +74,7 @@ def fine_tune(
         seed=recipe.seed,
         bf16=use_bf16(recipe.precision),
         evaluate=dev_metrics(start, tokenizer, data),
-        keep_best=metrics.MAIN[data.task] if keep_best else None,
+        keep_best=data.metric if keep_best else None,
     )
     start.eval()
     return start
@@ -143,7 +143,7 @@ def check_teacher(
     found: dict[str, float] = {}
     if not problems:
         found = dev_metrics(model, tokenizer, data)()
-        main = metrics.MAIN[data.task]
+        main = data.metric
         floor = metrics.majority(data, "dev")[main]
         if found[main] <= floor:
             problems.append(

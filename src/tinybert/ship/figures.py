@@ -46,7 +46,7 @@ def figures(
     started = time.monotonic()
     systems = list(answer(run, data, split))
     timed = _time(run, data, split, rounds=rounds, singles=singles, batched=batched)
-    main = metrics.MAIN[data.task]
+    main = data.metric
     rows = [_row(system, timed) for system in systems]
     best = next(row["quality"][main] for row in rows if row["system"] == "teacher")
     for row in rows:

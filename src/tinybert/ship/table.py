@@ -14,6 +14,7 @@ METRIC_NAMES = {
     "accuracy": "Accuracy",
     "macro_f1": "Macro-F1",
     "f1": "F1",
+    "matthews": "Matthews",
     "pearson": "Pearson",
     "spearman": "Spearman",
 }
@@ -70,7 +71,10 @@ def headline(report: Mapping[str, Any]) -> str:
 
 def table(report: Mapping[str, Any]) -> tuple[list[str], list[tuple[str, list[str]]]]:
     """Return the header and, by system, the cells of the main table as texts."""
-    names = [n for n in METRIC_NAMES if n in report["systems"][0]["quality"] and n != "f1"]
+    main = report["metric"]
+    usual = ("accuracy", "macro_f1", "pearson", "spearman")
+    quality = report["systems"][0]["quality"]
+    names = [main, *(n for n in usual if n in quality and n != main)]
     header = ["System", *(METRIC_NAMES[n] for n in names), "Kept", "Weights", "File MB"]
     header += ["p50 ms", "p95 ms", "Texts/s", "Load s", "Memory MB"]
     lines = []

@@ -55,7 +55,6 @@ def verify(
     texts2 = list(data.dev["text2"]) if data.pair else None
     wanted = predict_logits(model, texts, texts2, max_length=card.max_length, every_token=True)
     inputs: Any = texts if texts2 is None else list(zip(texts, texts2, strict=True))
-    targets = np.asarray(data.dev["label"])
     problems: list[str] = []
     parity: dict[str, Any] = {}
     for precision, name in (("fp32", FP32), ("int8", INT8)):
@@ -67,7 +66,7 @@ def verify(
                 f"{folder} gives {found.shape[1]} logits, {model} {wanted.shape[1]}; "
                 "export it again from the model you verify against"
             )
-        figures = _compare(data.task, found, wanted, targets)
+        figures = _compare(data, found, wanted)
         if precision == "fp32":
             plain = _unoptimized(folder, name, card.max_length, texts, texts2)
             worst = float(np.abs(plain - wanted[: len(plain)]).max())
@@ -92,15 +91,12 @@ def verify(
 
 
 def _compare(
-    task: str,
-    found: npt.NDArray[np.float32],
-    wanted: npt.NDArray[np.float32],
-    targets: npt.NDArray[Any],
+    data: TaskData, found: npt.NDArray[np.float32], wanted: npt.NDArray[np.float32]
 ) -> dict[str, Any]:
-    """Return the figures of one model file against PyTorch."""
+    """Return the figures of one model file against PyTorch on dev."""
+    task, name, targets = data.task, data.metric, np.asarray(data.dev["label"])
     difference = np.abs(found - wanted)
     flips = 0 if task == "regression" else int((found.argmax(1) != wanted.argmax(1)).sum())
-    name = metrics.MAIN[task]
     return {
         "texts": len(wanted),
         "max_logit_difference": float(difference.max()),
@@ -125,7 +121,8 @@ def _problems(
             f"({figures['flip_rate']:.2%}; limit {max_flips:.2%}, {allowed} texts)"
         )
     drop = figures["torch"] - figures["artifact"]
-    one = 1 / figures["texts"] if figures["metric"] == "accuracy" else 0.0
+    answers = {"accuracy": 1, "f1": 2, "matthews": 2}.get(figures["metric"], 0)
+    one = answers / figures["texts"]
     if drop > max(max_drop, one) + 1e-9:
         problems.append(
             f"{precision}: {figures['metric']} falls by {drop:.4f} (limit {max_drop:g})"
