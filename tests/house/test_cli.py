@@ -17,7 +17,7 @@ from tinybert.errors import ArtifactError
 from tinybert.flags import FLAGS
 
 COMMANDS = ("demo", "teach", "distill", "export", "quantize", "verify", "evaluate", "predict")
-COMMANDS += ("report", "info")
+COMMANDS += ("report", "info", "convert")
 HEAVY = ("torch", "transformers", "datasets", "onnx", "onnxruntime", "sklearn", "matplotlib")
 
 invoke = CliRunner().invoke
