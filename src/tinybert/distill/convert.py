@@ -12,10 +12,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoModel, AutoModelForSequenceClassification
 
+from tinybert.distill.infer import load_report
 from tinybert.distill.published import (
     BROKEN,
     brief,
-    open_classifier,
+    holds_classifier,
     read_config,
     reason,
     write_tokenizer,
@@ -66,7 +67,7 @@ def convert(folder: str | Path, to: str | Path, say: Callable[[str], None] = pri
         save_file(kept, partial / "model.safetensors", metadata={"format": "pt"})
         config.save_pretrained(partial)
         write_tokenizer(source, config, partial)
-        missing = open_classifier(partial, read_config(partial)).fresh
+        fresh = load_report(partial).fresh
         if target.is_dir():
             target.rmdir()
         partial.rename(target)
@@ -74,7 +75,7 @@ def convert(folder: str | Path, to: str | Path, say: Callable[[str], None] = pri
         shutil.rmtree(partial, ignore_errors=True)
     if extra:
         say(f"left out: {brief(extra)}")
-    if missing:
+    if missing := [name for name in fresh if name.startswith(f"{layout.base}.")]:
         say(f"missing, made anew when the model is loaded: {brief(missing)}")
     return target
 
@@ -132,15 +133,16 @@ def _fit(
 ) -> tuple[dict[str, Tensor], list[str]]:
     """Return the weights under today's names, and the names of those left out."""
     names = {name: layout.todays_name(name) for name in tensors if "position_ids" not in name}
-    whole = _has_classifier(config, layout, tensors)
-    if whole:
-        count = next(len(tensors[k]) for k, v in names.items() if v == f"{layout.head_outer}.weight")
-        if count != config.num_labels:
-            config.num_labels = count
+    whole = holds_classifier(config, tensors)
+    outer = f"{layout.head_outer}.weight"
+    count = next((len(tensors[old]) for old, name in names.items() if name == outer), 0)
+    if whole and count != config.num_labels:
+        config.num_labels = count
     for name in _JUNK:
         config.__dict__.pop(name, None)
+    kind: Any = AutoModelForSequenceClassification if whole else AutoModel
     with torch.device("meta"):
-        model = (AutoModelForSequenceClassification if whole else AutoModel).from_config(config)
+        model = kind.from_config(config)
     prefix = "" if whole else f"{layout.base}."
     shapes = {prefix + name: value.shape for name, value in model.state_dict().items()}
     kept, extra, problems = {}, [], []
@@ -156,11 +158,3 @@ def _fit(
         raise UnsupportedModelError(f"{source} does not fit its config.json: {'; '.join(problems)}")
     config.architectures = [type(model).__name__]
     return kept, extra
-
-
-def _has_classifier(config: Any, layout: Layout, tensors: dict[str, Tensor]) -> bool:
-    """Whether the checkpoint is a whole sequence classifier that answers here as it did there."""
-    claimed = config.architectures or []
-    if claimed and not any("SequenceClassification" in name for name in claimed):
-        return False
-    return layout.holds_head(tensors)

@@ -15,6 +15,7 @@ from transformers.utils import logging as transformers_logging
 from tinybert.artifact import hash_file
 from tinybert.distill.published import (
     BROKEN,
+    BY_HAND,
     Loaded,
     open_classifier,
     read_config,
@@ -38,10 +39,7 @@ __all__ = [
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 _SAFE = "model.safetensors"
-_PICKLED = (
-    "pickled weights are not read, since a pickle can run code; "
-    "`tinybert convert {} --to DIR` takes the tensors alone out of a downloaded folder"
-)
+_PICKLED = "pickled weights are not read, since a pickle can run code"
 _MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 
@@ -90,7 +88,8 @@ def _check_folder(path: Path) -> None:
         pickled = [file.name for file in sorted(path.glob("*.bin"))]
         what = f" but {', '.join(pickled)}" if pickled else ""
         raise UnsupportedModelError(
-            f"{path} has no *.safetensors weights{what}; {_PICKLED.format(path)}"
+            f"{path} has no *.safetensors weights{what}; {_PICKLED}; "
+            f"`tinybert convert {path} --to DIR` takes the tensors alone"
         )
 
 
@@ -123,16 +122,22 @@ def load_report(model: str | Path, **settings: Any) -> Loaded:
     place = resolve(model)
     logging.getLogger("httpx").setLevel(logging.WARNING)
     quiet = transformers_logging.get_verbosity()
+    bars = transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
     try:
         return open_classifier(place, read_config(place, **settings))
     except BROKEN as error:
-        hint = f"; {_PICKLED.format('FOLDER')}" if _SAFE in str(error) else ""
+        why = reason(error)
+        if _SAFE in why:
+            why = f"it is published without {_SAFE}; {_PICKLED}; {BY_HAND.format(model)}"
         raise UnsupportedModelError(
-            f"{model} cannot be loaded as a sequence classifier: {reason(error)}{hint}"
+            f"{model} cannot be loaded as a sequence classifier: {why}"
         ) from error
     finally:
         transformers_logging.set_verbosity(quiet)
+        if bars:
+            transformers_logging.enable_progress_bar()
 
 
 def save_tokenizer(model: str | Path, folder: str | Path) -> None:

@@ -25,8 +25,10 @@ from tinybert.layout import guess_type, layout_of
 
 __all__ = [
     "BROKEN",
+    "BY_HAND",
     "Loaded",
     "brief",
+    "holds_classifier",
     "open_classifier",
     "read_config",
     "reason",
@@ -34,6 +36,10 @@ __all__ = [
     "write_tokenizer",
 ]
 
+BY_HAND = (
+    "download it (`hf download {0} --local-dir FOLDER`) and take the tensors alone: "
+    "`tinybert convert FOLDER --to DIR`"
+)
 BROKEN = (OSError, ValueError, KeyError, RuntimeError, SafetensorError, StrictDataclassError)
 _SIZES = (
     "vocab_size",
@@ -90,7 +96,9 @@ def brief(names: Iterable[str]) -> str:
         numbers = groups.setdefault((before, ".*" if after else ""), [])
         if number is not None and int(number) not in numbers:
             numbers.append(int(number))
-    return ", ".join(before + _ranges(numbers) + after for (before, after), numbers in groups.items())
+    return ", ".join(
+        before + _ranges(numbers) + after for (before, after), numbers in groups.items()
+    )
 
 
 def _ranges(numbers: list[int]) -> str:
@@ -135,7 +143,22 @@ def read_config(place: str | Path, names: Iterable[str] | None = None, **setting
         return AutoConfig.for_model(**values | settings)
     except BROKEN as error:
         what = path if path.is_file() else f"the config of {place}"
-        raise UnsupportedModelError(f"{what} cannot be read: {reason(error)}") from error
+        hint = "" if path.is_file() or "model_type" not in str(error) else BY_HAND.format(place)
+        raise UnsupportedModelError(
+            f"{what} cannot be read: {reason(error)}{hint and '; ' + hint}"
+        ) from error
+
+
+def holds_classifier(config: Any, names: Iterable[str]) -> bool:
+    """Whether weights hold a whole sequence classifier, and its config says so or says nothing.
+
+    Raises:
+        UnsupportedModelError: An architecture whose head is not known.
+    """
+    claimed = config.architectures or []
+    if claimed and not any("SequenceClassification" in name for name in claimed):
+        return False
+    return layout_of(config).holds_head(names)
 
 
 def _guess(path: Path, values: dict[str, Any], names: Iterable[str]) -> str:
@@ -187,8 +210,8 @@ def open_classifier(place: str | Path, config: Any) -> Loaded:
     lost = [name for name in absent if name.startswith(encoder) and ".pooler." not in name]
     if lost:
         raise UnsupportedModelError(
-            f"{place} lacks weights of the encoder: {brief(lost)}; wanted a whole checkpoint of the "
-            f"{config.num_hidden_layers} layers that its config.json names"
+            f"{place} lacks weights of the encoder: {brief(lost)}; wanted a whole checkpoint of "
+            f"the {config.num_hidden_layers} layers that its config.json names"
         )
     model.eval()
     extra = tuple(sorted(info["unexpected_keys"], key=_natural))

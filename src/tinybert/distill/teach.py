@@ -18,11 +18,10 @@ from tinybert.distill.infer import (
 )
 from tinybert.distill.objective import Objective
 from tinybert.distill.outputs import Collator, tokenize
-from tinybert.distill.published import read_config, weight_names
+from tinybert.distill.published import holds_classifier, read_config, weight_names
 from tinybert.distill.recipe import Recipe, Stage
 from tinybert.distill.trainer import run_stage, use_bf16
 from tinybert.errors import ConfigError, UnsupportedModelError
-from tinybert.layout import layout_of
 from tinybert.text import Tokenizer
 
 __all__ = ["check_teacher", "dev_metrics", "fine_tune", "has_head", "save_model"]
@@ -38,14 +37,9 @@ def has_head(model: str | Path) -> bool:
     """
     place = resolve(model)
     config = read_config(place)
-    claimed = config.architectures or []
-    claims = any("SequenceClassification" in name for name in claimed)
-    if claimed and not claims:
-        return False
-    if not Path(place).is_dir():
-        return claims
+    claims = any("SequenceClassification" in name for name in config.architectures or [])
     try:
-        return layout_of(config).holds_head(weight_names(place))
+        return holds_classifier(config, weight_names(place)) if Path(place).is_dir() else claims
     except UnsupportedModelError:
         return claims
 
