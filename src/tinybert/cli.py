@@ -203,6 +203,26 @@ def export(
 
 @app.command(
     epilog=_examples(
+        "hf download huawei-noah/TinyBERT_General_4L_312D --local-dir tinybert-4l",
+        "tinybert convert tinybert-4l --to models/tinybert-4l",
+        "tinybert distill --data messages.csv --teacher models/tinybert-4l --layers 2",
+    )
+)
+def convert(
+    folder: Annotated[Path, typer.Argument(help="Downloaded checkpoint.")],
+    to: Annotated[Path, typer.Option(help="Folder to write.")],
+) -> None:
+    """Turn a published checkpoint, pytorch_model.bin or old names, into a model of today.
+
+    Tensors are read without running any code that a pickle may hold.
+    """
+    from tinybert.distill.convert import convert as run_convert
+
+    print(f"model: {run_convert(folder, to)}")
+
+
+@app.command(
+    epilog=_examples(
         "tinybert quantize artifact",
         "tinybert quantize artifact --keep-fp32",
     )

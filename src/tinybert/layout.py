@@ -1,5 +1,6 @@
 """What each architecture calls its parts: the only file that knows foreign names."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,7 +8,10 @@ from torch import nn
 
 from tinybert.errors import UnsupportedModelError
 
-__all__ = ["Layout", "layout_of"]
+__all__ = ["Layout", "guess_type", "layout_of"]
+
+_WIDE = "embeddings_project"
+_RENAMED = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,7 @@ class Layout:
         inner, outer: The feed-forward's two matrices.
         intermediate: Name of the feed-forward width in the config.
         head_inner, head_outer: The head's two matrices, an activation between them.
+        old_base: Another name under which published weights hold the encoder.
     """
 
     base: str
@@ -37,6 +42,7 @@ class Layout:
     intermediate: str = "intermediate_size"
     head_inner: str = "classifier.dense"
     head_outer: str = "classifier.out_proj"
+    old_base: str = ""
 
     def encoder(self, model: nn.Module) -> nn.Module:
         """Return the encoder inside a model with a head."""
@@ -48,15 +54,39 @@ class Layout:
         assert isinstance(found, nn.ModuleList)
         return found
 
+    def holds_head(self, names: Iterable[str]) -> bool:
+        """Whether weights of these names include both matrices of the head.
+
+        A head of the official TinyBERT code does not count: it stands behind a ReLU that no Hugging
+        Face head has. Weights of that code are known by their projections, ``fit_dense``.
+        """
+        found = {self.todays_name(name) for name in names}
+        wanted = {f"{part}.weight" for part in (self.head_inner, self.head_outer)}
+        return wanted <= found and not any(name.startswith("fit_dense") for name in found)
+
+    def todays_name(self, name: str) -> str:
+        """Return what a classifier of today calls a weight of a published file."""
+        for old, new in _RENAMED.items():
+            if name.endswith(old):
+                name = name.removesuffix(old) + new
+        first, _, rest = name.partition(".")
+        if first == self.old_base:
+            return f"{self.base}.{rest}"
+        part = self.layers.partition(".")[0]
+        return f"{self.base}.{name}" if first in ("embeddings", part, "pooler", _WIDE) else name
+
     def embedding(self, model: nn.Module) -> nn.Module:
         """Return the module whose output enters the first layer."""
         encoder = self.encoder(model)
-        wide = getattr(encoder, "embeddings_project", None)
+        wide = getattr(encoder, _WIDE, None)
         return wide if isinstance(wide, nn.Module) else encoder.get_submodule("embeddings")
 
 
 _LAYOUTS = {
     "bert": Layout(base="bert", head_inner="bert.pooler.dense", head_outer="classifier"),
+    "ernie": Layout(
+        base="ernie", head_inner="ernie.pooler.dense", head_outer="classifier", old_base="bert"
+    ),
     "roberta": Layout(base="roberta"),
     "xlm-roberta": Layout(base="roberta"),
     "electra": Layout(base="electra"),
@@ -91,3 +121,22 @@ def layout_of(config: Any) -> Layout:
             f"wanted one of {', '.join(_LAYOUTS)}"
         )
     return _LAYOUTS[kind]
+
+
+def guess_type(config: dict[str, Any], names: Iterable[str]) -> str | None:
+    """Return the model type of a config without ``model_type``, or None where it is not certain.
+
+    Weights under ``bert.`` are BERT's; so are bare ones with a pooler, except where the config
+    tells one segment alone, as RoBERTa's does. A table of task types makes it an ERNIE.
+
+    Args:
+        config: The config's values.
+        names: Names of the weights.
+    """
+    found = set(names)
+    bare = "pooler.dense.weight" in found and int(config.get("type_vocab_size", 2)) > 1
+    for prefix in ("bert.", *([""] if bare else [])):
+        if f"{prefix}embeddings.word_embeddings.weight" in found:
+            task_types = f"{prefix}embeddings.task_type_embeddings.weight" in found
+            return "ernie" if task_types else "bert"
+    return None

@@ -137,6 +137,11 @@ def _project(
 ) -> None:
     """Write the teacher's weights into the student in the leading directions of its embeddings."""
     width, hidden = int(teacher.config.hidden_size), int(student.config.hidden_size)
+    if hidden == getattr(teacher.config, "embedding_size", width) != width:
+        raise ConfigError(
+            f"hidden is {hidden}, the width of the teacher's embeddings; a student of that width "
+            "has no matrix behind them to inherit; choose another width, or a random start"
+        )
     basis = torch.eye(width) if width == hidden else _basis(layout.encoder(teacher), width, hidden)
     _rewrite(student, teacher, layout, chosen, basis)
 

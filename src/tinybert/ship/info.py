@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import safe_open
-from transformers import AutoConfig
 
 from tinybert.artifact import CARD, check_files, read_card
 from tinybert.distill.infer import resolve
+from tinybert.distill.published import read_config
 from tinybert.errors import ArtifactError
 
 __all__ = ["info"]
@@ -90,7 +90,7 @@ def _model(place: Path) -> dict[str, Any]:
 
 def _sizes(place: Path) -> dict[str, Any]:
     """Return layers, widths and vocabulary of a config."""
-    config: Any = AutoConfig.from_pretrained(place)
+    config = read_config(place)
     return {
         "architecture": config.model_type,
         "layers": config.num_hidden_layers,
