@@ -5,6 +5,8 @@ import itertools
 import json
 import math
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -603,3 +605,19 @@ def test_docstring_examples_run():
         result = doctest.testmod(place)
         assert result.attempted
         assert not result.failed
+
+
+def test_the_class_is_imported_when_it_is_asked_for():
+    code = (
+        "import sys, tinybert\n"
+        "assert 'TinyBERT' in tinybert.__all__ and 'torch' not in sys.modules\n"
+        "sys.modules['torch'] = None\n"
+        "try:\n"
+        "    tinybert.TinyBERT\n"
+        "except tinybert.MissingExtraError as error:\n"
+        "    print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == (
+        "tinybert.TinyBERT needs the package `torch`; run: pip install 'tinybert[train]'\n"
+    )
