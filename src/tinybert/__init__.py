@@ -17,6 +17,7 @@ from tinybert.errors import (
 if TYPE_CHECKING:
     from tinybert import datasets, distill
     from tinybert.runtime import load
+    from tinybert.tinybert import TinyBERT
 
 __all__ = [
     "ArtifactError",
@@ -24,6 +25,7 @@ __all__ = [
     "DataError",
     "MissingExtraError",
     "ShapeError",
+    "TinyBERT",
     "TinyBertError",
     "UnsupportedModelError",
     "__version__",
@@ -32,8 +34,16 @@ __all__ = [
     "load",
 ]
 
-_TRAINING = ("datasets", "distill")
-_PACKAGES = ("torch", "transformers", "datasets", "pydantic", "sklearn", "accelerate")
+_TRAINING = ("TinyBERT", "datasets", "distill")
+_PACKAGES = (
+    "torch",
+    "transformers",
+    "datasets",
+    "pydantic",
+    "sklearn",
+    "accelerate",
+    "safetensors",
+)
 
 
 def __getattr__(name: str) -> Any:
@@ -43,10 +53,11 @@ def __getattr__(name: str) -> Any:
     if name not in _TRAINING:
         raise AttributeError(f"module `tinybert` has no attribute `{name}`")
     try:
-        return import_module(f"tinybert.{name}")
+        module = import_module(f"tinybert.{name.lower()}")
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] not in _PACKAGES:
             raise
         raise MissingExtraError(
             f"tinybert.{name} needs the package `{error.name}`; run: pip install 'tinybert[train]'"
         ) from error
+    return module.TinyBERT if name == "TinyBERT" else module

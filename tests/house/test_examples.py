@@ -66,3 +66,12 @@ def test_classify_csv(monkeypatch, capsys, tmp_path):
     assert "artifact: " in out
     assert "parcel  where is my parcel?" in out
     assert (tmp_path / "run" / "artifact" / "card.json").is_file()
+
+
+def test_train_tinybert(monkeypatch, capsys):
+    run(monkeypatch, "train_tinybert.py", "--steps", "2")
+    out = capsys.readouterr().out
+    assert out.count("unseen texts: loss ") == 2
+    assert out.count("unigram_accuracy") == 2
+    assert out.count("[SEP]") >= 2
+    assert "photo frame glass broken on arrival colombo" in out
