@@ -9,7 +9,6 @@ import time
 
 import pytest
 import torch
-from conftest import FILLER, WORDS, make_tokenizer
 from safetensors.torch import load_file
 from transformers import (
     AutoConfig,
@@ -36,13 +35,28 @@ from tinybert.distill.teach import has_head
 from tinybert.errors import ConfigError, DataError, UnsupportedModelError
 from tinybert.layout import layout_of
 
-ALL = [*FILLER, *(word for words in WORDS.values() for word in words)]
+WORDS = [
+    "a",
+    "the",
+    "film",
+    "story",
+    "very",
+    "and",
+    "was",
+    "it",
+    "this",
+    "one",
+    "fine",
+    "great",
+    "dull",
+    "ugly",
+]
 
 
 @pytest.fixture
 def text(tmp_path):
     pick = random.Random(0)
-    lines = (" ".join(pick.choices(ALL, k=pick.randint(5, 30))) for _ in range(200))
+    lines = (" ".join(pick.choices(WORDS, k=pick.randint(5, 30))) for _ in range(200))
     path = tmp_path / "corpus.txt"
     path.write_text("\n\n".join(lines))
     return path
@@ -132,6 +146,7 @@ SIZES = {
     "num_attention_heads": 2,
     "intermediate_size": 32,
     "max_position_embeddings": 40,
+    "initializer_range": 0.3,
 }
 MADE = {
     "bert with a masked-word head": lambda v: BertForMaskedLM(
@@ -149,19 +164,27 @@ MADE = {
     ),
     "distilbert": lambda v: DistilBertModel(
         DistilBertConfig(
-            vocab_size=v, dim=16, n_layers=3, n_heads=2, hidden_dim=32, max_position_embeddings=40
+            vocab_size=v,
+            dim=16,
+            n_layers=3,
+            n_heads=2,
+            hidden_dim=32,
+            max_position_embeddings=40,
+            initializer_range=0.3,
         )
     ),
 }
 
 
 @pytest.mark.parametrize("kind", MADE)
-def test_any_encoder_teaches(plain, tmp_path, kind):
+def test_any_encoder_teaches(plain, tmp_path, write_tokenizer, kind):
     teacher = tmp_path / "teacher"
-    model = MADE[kind](make_tokenizer(teacher))
+    model = MADE[kind](write_tokenizer(teacher))
     model.save_pretrained(teacher)
-    folder = run(plain, teacher=str(teacher), **{"training.steps": 8, "student.layers": [0, 2]})
-    assert about(folder)["loss"]["after"] < about(folder)["loss"]["before"]
+    more = {"training.steps": 12, "student.layers": [0, 2], "student.start": "random"}
+    folder = run(plain, teacher=str(teacher), **more)
+    loss = about(folder)["loss"]
+    assert loss["after"] < 0.9 * loss["before"]
     made = AutoModel.from_pretrained(folder)
     assert type(made) is type(AutoModel.from_pretrained(teacher))
     assert made.config.num_labels == 2
@@ -260,7 +283,7 @@ def test_bad_settings_are_named(plain, more, message):
 
 
 def test_bad_texts_and_teachers_are_named(plain, tmp_path, encoder):
-    with pytest.raises(DataError, match="missing.txt does not exist"):
+    with pytest.raises(DataError, match=r"missing\.txt does not exist"):
         run(plain, **{"corpus.texts": ["missing.txt"]})
     (tmp_path / "short.txt").write_text("the film")
     with pytest.raises(DataError, match="gives only 2 tokens; wanted more than one row of 16"):
@@ -353,7 +376,7 @@ def test_encoders_that_do_not_fit_are_refused_before_any_training(settings, tmp_
     strange = tmp_path / "strange"
     AutoModel.from_pretrained(encoder).save_pretrained(strange)
     words = (encoder / "tokenizer.json").read_text()
-    (strange / "tokenizer.json").write_text(words.replace('"film":6', '"cat":6').replace('"film": 6', '"cat": 6'))
+    (strange / "tokenizer.json").write_text(words.replace('"film"', '"cat"'))
     (strange / "tokenizer_config.json").write_text('{"pad_token": "[PAD]"}')
     with pytest.raises(ConfigError, match="its vocabulary is not the teacher's"):
         distill(recipes.load(None, settings | {"student.base": str(strange)}))

@@ -4,7 +4,6 @@ from itertools import count, islice
 
 import numpy as np
 import pytest
-from conftest import FILLER, make_tokenizer
 from tokenizers import Tokenizer as Backend
 from tokenizers import processors
 
@@ -14,16 +13,17 @@ from tinybert.packing import PackedRows, pack, shuffle
 from tinybert.text import Tokenizer
 
 CLS, SEP = 2, 3
+WORDS = ["a", "the", "film", "story", "very", "and", "was", "it", "this", "one"]
 
 
 @pytest.fixture
-def tokenizer(tmp_path):
-    make_tokenizer(tmp_path / "tokenizer")
+def tokenizer(tmp_path, write_tokenizer):
+    write_tokenizer(tmp_path / "tokenizer")
     return Tokenizer(tmp_path / "tokenizer", max_length=8)
 
 
 def documents(amount, words=7):
-    return [" ".join(FILLER[(i + j) % 10] for j in range(words)) for i in range(amount)]
+    return [" ".join(WORDS[(i + j) % 10] for j in range(words)) for i in range(amount)]
 
 
 def rows(tmp_path, tokenizer, amount, **settings):
@@ -50,8 +50,8 @@ def test_no_row_begins_with_a_separator(tokenizer):
     assert [row[1:-1].tolist() for row in found] == tokenizer.pieces(documents(4, words=6))
 
 
-def test_the_template_is_the_tokenizers_own(tmp_path):
-    make_tokenizer(tmp_path)
+def test_the_template_is_the_tokenizers_own(tmp_path, write_tokenizer):
+    write_tokenizer(tmp_path)
     backend = Backend.from_file(str(tmp_path / "tokenizer.json"))
     backend.post_processor = processors.TemplateProcessing(
         single="[CLS] [CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]

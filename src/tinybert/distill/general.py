@@ -159,7 +159,7 @@ def _steps(recipe: GeneralRecipe, rows: PackedRows, run: Path, say: Say) -> int:
         say("counting the rows of the corpus")
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, json.dumps(rows.count()).encode())
-    count = json.loads(path.read_text(encoding="utf-8"))
+    count = int(json.loads(path.read_text(encoding="utf-8")))
     say(f"{count:,} rows of {recipe.max_length} tokens a pass")
     return math.ceil(settings.epochs * count / batch)
 

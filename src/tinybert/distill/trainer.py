@@ -76,12 +76,13 @@ def run_stage(
         module.load_state_dict(load_file(place / _FINAL))
         return module
     place.mkdir(parents=True, exist_ok=True)
-    stream = isinstance(dataset, IterableDataset)
-    length: dict[str, Any] = {"max_steps": steps}
-    if not stream:
+    length: dict[str, Any]
+    if isinstance(dataset, IterableDataset):
+        assert steps is not None
+        span, length = steps, {"max_steps": steps}
+    else:
+        span = math.ceil(len(dataset) / batch_size)
         length = {"num_train_epochs": epochs, "train_sampling_strategy": "group_by_length"}
-    span = steps if stream else math.ceil(len(dataset) / batch_size)
-    assert span is not None
     arguments = TrainingArguments(
         output_dir=str(place),
         learning_rate=learning_rate,
