@@ -36,6 +36,8 @@ SHAPES: dict[str, dict[str, Any]] = {
     "3-copied": {"layers": 3},
 }
 STARTS = ("teacher", "random")
+# Settings that begin so are the encoders', all others the tasks'.
+GENERAL = ("training.", "corpus.")
 # By set: its recipe, and settings over it.
 SETS: dict[str, tuple[str, dict[str, Any]]] = {
     "helpdesk": ("helpdesk", {}),
@@ -62,7 +64,9 @@ def main() -> None:
         )
         return
     work = arguments.work
-    settings = dict(pair.split("=", 1) for pair in arguments.set)
+    given = dict(pair.split("=", 1) for pair in arguments.set)
+    of_encoder = {key: value for key, value in given.items() if key.startswith(GENERAL)}
+    settings = {key: value for key, value in given.items() if key not in of_encoder}
     sources = {name: source(name, arguments.data, work) for name in arguments.sets}
     encoders = {
         (shape, start): encoder_folder(work, shape, start, arguments)
@@ -71,7 +75,7 @@ def main() -> None:
     text = text_path(arguments)
     first = [
         {"kind": "encoder", "out": str(out), "text": str(text), "shape": shape, "start": start,
-         "steps": arguments.steps, "losses": arguments.losses, "settings": settings}
+         "steps": arguments.steps, "losses": arguments.losses, "settings": of_encoder}
         for (shape, start), out in encoders.items()
     ]  # fmt: skip
     first += [
@@ -108,7 +112,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--work", type=Path, default=Path("runs/general-bench"), help="runs")
     parser.add_argument("--results", type=Path, help="folder of the results; bench/results")
     parser.add_argument(
-        "--set", nargs="+", default=[], help="settings of the tasks, as in layer_stage.epochs=1"
+        "--set",
+        nargs="+",
+        default=[],
+        help="other settings, as in layer_stage.epochs=1 or training.batch_size=16",
     )
     parser.add_argument("--job", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -197,9 +204,8 @@ def run_encoder(
     chosen = {f"student.{name}": value for name, value in SHAPES[shape].items()}
     chosen |= {"out": out, "corpus.texts": [text], "student.start": start}
     chosen |= {"training.steps": steps, "training.losses": losses}
-    if "teacher.model" in settings:
-        chosen["teacher"] = json.loads(settings["teacher.model"])
-    general(general_recipe.load(None, chosen))
+    given = {key: json.loads(value) for key, value in settings.items()}
+    general(general_recipe.load(None, chosen | given))
 
 
 def run_teacher(out: str, name: str, source: str, seed: int, settings: dict[str, str]) -> None:

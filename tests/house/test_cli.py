@@ -92,7 +92,9 @@ def test_our_own_bug_keeps_its_traceback(monkeypatch):
     assert isinstance(result.exception, KeyError)
 
 
-@pytest.mark.parametrize(("command", "again"), [("distill", True), ("general", True), ("report", False)])
+@pytest.mark.parametrize(
+    ("command", "again"), [("distill", True), ("general", True), ("report", False)]
+)
 def test_interrupted_says_whether_it_resumes(monkeypatch, command, again):
     stop = raising(KeyboardInterrupt())
     fake(monkeypatch, "tinybert.ship.pipeline", distill=stop)
