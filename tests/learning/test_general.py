@@ -202,7 +202,7 @@ def test_same_seed_same_encoder_and_other_seed_another(plain, tmp_path):
 
 def test_a_killed_run_ends_with_the_same_encoder(plain, tmp_path):
     """Killed in the second pass over the texts, with the shuffled buffer half used."""
-    long = plain | {"training.steps": 120, "training.every": 45}
+    long = plain | {"training.steps": 75, "training.every": 40}
     whole = run(long, out=str(tmp_path / "whole"))
     killed = long | {"out": str(tmp_path / "killed")}
     code = (
@@ -383,4 +383,6 @@ def test_encoders_that_do_not_fit_are_refused_before_any_training(settings, tmp_
     load_classifier(encoder, num_labels=3).save_pretrained(strange)
     with pytest.raises(ConfigError, match="it is a classifier; wanted an encoder as `tinybert"):
         distill(recipes.load(None, settings | {"student.base": str(strange)}))
+    with pytest.raises(UnsupportedModelError, match="no-such-run is no model folder here and"):
+        distill(recipes.load(None, settings | {"student.base": "no-such-run"}))
     assert not (tmp_path / "run").exists()

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -65,8 +66,9 @@ def general(recipe: GeneralRecipe, say: Say = print) -> Path:
         return run
     source = resolve(recipe.teacher)
     teacher = load_classifier(source)
-    save_tokenizer(source, run)
-    tokenizer = Tokenizer(run, max_length=recipe.max_length)
+    with nullcontext(run) if first else tempfile.TemporaryDirectory() as place:
+        save_tokenizer(source, place)
+        tokenizer = Tokenizer(place, max_length=recipe.max_length)
     _check_teacher(recipe, teacher, tokenizer)
     student = start_student(recipe.student, teacher, recipe.seed)
     objective = _objective(recipe, student, teacher)
@@ -179,7 +181,8 @@ def _dev_loss(
 ) -> Callable[[], dict[str, float]]:
     """Return a function that measures the loss of the held-out rows."""
     size, bf16 = recipe.training.batch_size, use_bf16(recipe.precision)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    own = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+    device = torch.device(own if torch.cuda.is_available() else "cpu")
 
     def measure() -> dict[str, float]:
         training, total = objective.training, 0.0
