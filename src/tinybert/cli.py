@@ -12,11 +12,11 @@ from typer.core import TyperGroup
 
 from tinybert._version import __version__
 from tinybert.errors import ConfigError, MissingExtraError, TinyBertError
-from tinybert.flags import recipe_flags
+from tinybert.flags import general_flags, recipe_flags
 
 __all__ = ["app", "main"]
 
-_RESUMED = ("demo", "teach", "distill")
+_RESUMED = ("demo", "teach", "distill", "general")
 _TRAINING = {
     "accelerate",
     "datasets",
@@ -164,6 +164,22 @@ def distill(recipe: Any) -> None:
 
     if is_first():
         _show_report(run / "report.html", open_=False)
+
+
+@app.command(
+    epilog=_examples(
+        "tinybert general --text wiki.txt.xz news/ --layers 4 --steps 5000 --out runs/general",
+        "tinybert general --recipe recipes/general-4x312.toml --text wiki.txt.xz",
+        "tinybert general --text pages.jsonl --column body --losses relations --layers 2",
+        "tinybert distill --data messages.csv --student-from runs/general",
+    )
+)
+@general_flags()
+def general(recipe: Any) -> None:
+    """Distil a teacher into an encoder on plain text, for students of any task to start from."""
+    from tinybert.distill.general import general as run_general
+
+    run_general(recipe)
 
 
 @app.command(

@@ -2,7 +2,7 @@
 
 import inspect
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +10,7 @@ import typer
 
 from tinybert.errors import ConfigError
 
-__all__ = ["FLAGS", "recipe_flags"]
+__all__ = ["FLAGS", "GENERAL_FLAGS", "general_flags", "recipe_flags"]
 
 # Flag, recipe setting for `distill`, recipe setting for `teach` (None: no such flag), type, help.
 FLAGS: tuple[tuple[str, str, str | None, Any, str], ...] = (
@@ -29,6 +29,7 @@ FLAGS: tuple[tuple[str, str, str | None, Any, str], ...] = (
     ("--hidden", "student.hidden", None, int, "Width of the student."),
     ("--heads", "student.heads", None, int, "Attention heads of the student."),
     ("--intermediate", "student.intermediate", None, int, "Feed-forward width of the student."),
+    ("--student-from", "student.base", None, str, "Encoder written by `general`."),
     ("--teach-epochs", "teacher.epochs", None, float, "Epochs of the teacher's fine-tuning."),
     ("--layer-epochs", "layer_stage.epochs", None, float, "Epochs of the layer stage."),
     ("--epochs", "prediction_stage.epochs", "teacher.epochs", float, "Epochs of training."),
@@ -55,21 +56,71 @@ FLAGS: tuple[tuple[str, str, str | None, Any, str], ...] = (
 )
 
 
+# Flag (or argument), recipe setting for `general`, type, help.
+GENERAL_FLAGS: tuple[tuple[str, str, Any, str], ...] = (
+    ("--teacher", "teacher", str, "Encoder with or without a head: folder or Hugging Face id."),
+    ("--text", "corpus.texts", list[str], "Text files, folders of them or Hugging Face ids."),
+    ("FILES", "corpus.texts", list[str], "More of the texts."),
+    ("--column", "corpus.column", str, "Column of the text where there are columns."),
+    ("--layers", "student.layers", "layers", "Number, or teacher layers such as 0,2,5."),
+    ("--hidden", "student.hidden", int, "Width of the student."),
+    ("--heads", "student.heads", int, "Attention heads of the student."),
+    ("--intermediate", "student.intermediate", int, "Feed-forward width of the student."),
+    ("--start", "student.start", str, "teacher (its layers) or random."),
+    ("--losses", "training.losses", str, "layers (as TinyBERT) or relations (as MiniLMv2)."),
+    ("--relation-layer", "training.relation_layer", int, "Teacher layer, from 1; else the last."),
+    ("--relation-heads", "training.relation_heads", int, "A divisor of both widths."),
+    ("--steps", "training.steps", int, "Batches to train on; 10,000 if nothing is given."),
+    ("--tokens", "training.tokens", int, "Tokens to train on, instead of --steps."),
+    ("--epochs", "training.epochs", float, "Passes over the texts, instead of --steps."),
+    ("--learning-rate", "training.learning_rate", float, "Peak rate of training."),
+    ("--batch-size", "training.batch_size", int, "Rows a step."),
+    ("--max-length", "max_length", int, "Tokens of a row."),
+    ("--seed", "seed", int, "Seeds everything that is drawn."),
+    ("--out", "out", str, "Folder of the encoder."),
+)
+
+
 def recipe_flags(*, teach: bool) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command the recipe's flags; its function receives the finished recipe."""
     flags = [(flag, t if teach else d, kind, text) for flag, d, t, kind, text in FLAGS]
-    flags = [entry for entry in flags if entry[1]]
+
+    def load(path: Path | None, overrides: dict[str, Any]) -> Any:
+        from tinybert.distill.recipe import load
+
+        return load(path, overrides)
+
+    return _with_flags([(f, name, kind, text) for f, name, kind, text in flags if name], load)
+
+
+def general_flags() -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the flags of a general distillation; its function receives the recipe."""
+
+    def load(path: Path | None, overrides: dict[str, Any]) -> Any:
+        from tinybert.distill.general_recipe import load
+
+        return load(path, overrides)
+
+    return _with_flags(GENERAL_FLAGS, load)
+
+
+def _with_flags(
+    flags: Sequence[tuple[str, str, Any, str]],
+    load: Callable[[Path | None, dict[str, Any]], Any],
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command flags that stand for settings, --recipe and --set."""
 
     def wrap(command: Callable[..., None]) -> Callable[..., None]:
         def run(recipe: Path | None, settings: list[str], **given: Any) -> None:
-            from tinybert.distill.recipe import load
-
             overrides: dict[str, Any] = {}
             for flag, names, kind, _ in flags:
                 value = given[_variable(flag)]
-                if value is not None and names is not None:
-                    value = _layers(value) if kind == "layers" else value
-                    overrides |= dict.fromkeys(names.split(), value)
+                if value is None or value == []:
+                    continue
+                value = _layers(value) if kind == "layers" else value
+                for name in names.split():
+                    several = isinstance(value, list) and kind != "layers"
+                    overrides[name] = overrides.get(name, []) + value if several else value
             command(load(recipe, overrides | dict(map(_setting, settings))))
 
         parameters = [_parameter(flag, kind, text) for flag, _, kind, text in flags]
@@ -83,14 +134,16 @@ def recipe_flags(*, teach: bool) -> Callable[[Callable[..., None]], Callable[...
 
 def _variable(flag: str) -> str:
     """Return the parameter name of a flag."""
-    return flag.removeprefix("--").replace("-", "_")
+    return flag.removeprefix("--").replace("-", "_").lower()
 
 
 def _parameter(flag: str, kind: Any, text: str) -> inspect.Parameter:
-    """Return an optional parameter for a flag."""
+    """Return an optional parameter for a flag, or for an argument in capitals."""
     names = f"{flag}/--no-{flag[2:]}" if kind is bool else flag
     kind = str if kind == "layers" else kind
-    option = typer.Option(names, help=text, show_default=False)
+    option: Any = typer.Option(names, help=text, show_default=False)
+    if not flag.startswith("--"):
+        option = typer.Argument(help=text, show_default=False)
     annotation = Annotated[kind | None, option]
     return inspect.Parameter(
         _variable(flag), inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation

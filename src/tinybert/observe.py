@@ -1,4 +1,4 @@
-"""Watches a model's layers while it runs: hidden states and attention scores before softmax."""
+"""Watches a model's layers while it runs: hidden states, attention scores, queries to values."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -13,9 +13,11 @@ from tinybert.layout import layout_of
 
 __all__ = ["Observer"]
 
+_PROJECTIONS = ("query", "key", "value")
+
 
 class Observer:
-    """Collects hidden states and attention scores of chosen layers during a forward pass.
+    """Collects hidden states, attention scores and projections of chosen layers in a forward pass.
 
     Used as a context manager; each forward pass inside it replaces what the one before left.
     The model stays on its fast attention: the scores A = Q·Kᵀ/√d_k are computed from the outputs of
@@ -25,6 +27,7 @@ class Observer:
         model: A classifier of a known layout (see ``layout``), in any mode.
         hidden: Layers whose hidden states are kept; 0 is the embedding output, 1..M the layers.
         scores: Layers whose attention scores are kept, 1..M.
+        projections: Layers whose queries, keys and values are kept, 1..M.
 
     Raises:
         ConfigError: A layer that the model does not have.
@@ -34,7 +37,12 @@ class Observer:
     """
 
     def __init__(
-        self, model: nn.Module, *, hidden: Iterable[int] = (), scores: Iterable[int] = ()
+        self,
+        model: nn.Module,
+        *,
+        hidden: Iterable[int] = (),
+        scores: Iterable[int] = (),
+        projections: Iterable[int] = (),
     ) -> None:
         self._model = model
         self._layout = layout_of(model.config)
@@ -43,6 +51,7 @@ class Observer:
         self._heads = int(config.num_attention_heads)
         self._hidden_wanted = tuple(hidden)
         self._scores_wanted = tuple(scores)
+        self._projections_wanted = tuple(projections)
         self._check()
         self._hidden: dict[int, Tensor] = {}
         self._projected: dict[tuple[str, int], Tensor] = {}
@@ -52,10 +61,11 @@ class Observer:
         for m in self._hidden_wanted:
             module = self._layout.embedding(self._model) if m == 0 else self._layers[m - 1]
             self._watch(module, self._keep_hidden(m))
-        for m in self._scores_wanted:
-            for name in ("query", "key"):
-                module = self._layers[m - 1].get_submodule(getattr(self._layout, name))
-                self._watch(module, self._keep_projected(name, m))
+        wanted = {(name, m) for m in self._projections_wanted for name in _PROJECTIONS}
+        wanted |= {(name, m) for m in self._scores_wanted for name in _PROJECTIONS[:2]}
+        for name, m in sorted(wanted):
+            module = self._layers[m - 1].get_submodule(getattr(self._layout, name))
+            self._watch(module, self._keep_projected(name, m))
         return self
 
     def __exit__(
@@ -101,11 +111,29 @@ class Observer:
         scores: Tensor = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])
         return scores
 
+    def projections(self, layer: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the queries, keys and values of a layer from the last forward pass.
+
+        Returns:
+            Three float tensors (B, T, D), the attention heads side by side.
+
+        Raises:
+            ShapeError: The layer was not asked for or gave nothing.
+        """
+        try:
+            query, key, value = (self._projected[name, layer] for name in _PROJECTIONS)
+        except KeyError:
+            raise ShapeError(
+                f"layer {layer} gave no queries, keys and values; wanted a forward pass first"
+            ) from None
+        return query, key, value
+
     def _check(self) -> None:
         count = len(self._layers)
         for name, wanted, first in (
             ("hidden", self._hidden_wanted, 0),
             ("scores", self._scores_wanted, 1),
+            ("projections", self._projections_wanted, 1),
         ):
             for m in wanted:
                 if not first <= m <= count:

@@ -12,7 +12,15 @@ from tinybert.errors import ConfigError
 from tinybert.layout import Layout, layout_of
 from tinybert.mapping import even_layers
 
-__all__ = ["make_student"]
+__all__ = ["DROPOUTS", "adopt_head", "make_student"]
+
+DROPOUTS = (
+    "hidden_dropout_prob",
+    "attention_probs_dropout_prob",
+    "dropout",
+    "attention_dropout",
+    "seq_classif_dropout",
+)
 
 
 def make_student(
@@ -71,6 +79,24 @@ def make_student(
     return student
 
 
+def adopt_head(student: PreTrainedModel, teacher: PreTrainedModel) -> bool:
+    """Copy the teacher's head into a student of the same architecture and width.
+
+    Args:
+        student: A sequence classifier, changed in place.
+        teacher: A sequence classifier with the same labels.
+
+    Returns:
+        Whether the widths agree; the student is left alone where they do not.
+    """
+    if student.config.hidden_size != teacher.config.hidden_size:
+        return False
+    layout = layout_of(teacher.config)
+    for name in (layout.head_inner, layout.head_outer):
+        student.get_submodule(name).load_state_dict(teacher.get_submodule(name).state_dict())
+    return True
+
+
 def _student_config(
     teacher: Any,
     layout: Layout,
@@ -107,13 +133,7 @@ def _set_dropout(config: Any, dropout: float) -> None:
     """Give every dropout of the config one value."""
     if not 0 <= dropout < 1:
         raise ConfigError(f"dropout is {dropout}; wanted 0 to below 1")
-    for name in (
-        "hidden_dropout_prob",
-        "attention_probs_dropout_prob",
-        "dropout",
-        "attention_dropout",
-        "seq_classif_dropout",
-    ):
+    for name in DROPOUTS:
         if hasattr(config, name):
             setattr(config, name, dropout)
     if getattr(config, "classifier_dropout", None) is not None:

@@ -78,6 +78,27 @@ class Tokenizer:
         finally:
             self._backend.enable_truncation(self.max_length, strategy="longest_first")
 
+    def pieces(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return each text's token ids, without special tokens and without truncation."""
+        self._backend.no_truncation()
+        try:
+            found = self._backend.encode_batch_fast(list(texts), add_special_tokens=False)
+            return [e.ids for e in found]
+        finally:
+            self._backend.enable_truncation(self.max_length, strategy="longest_first")
+
+    def frame(self) -> tuple[list[int], list[int]]:
+        """Return the special tokens that stand before and after every single text."""
+        ids, inner = self.encode(["a"])[0][0], self.pieces(["a"])[0]
+        count = len(ids) - len(inner)
+        start = next((i for i in range(count + 1) if ids[i : i + len(inner)] == inner), count)
+        return ids[:start], ids[start + len(inner) :]
+
+    @property
+    def vocabulary(self) -> dict[str, int]:
+        """Token ids by piece, added tokens included."""
+        return self._backend.get_vocab(with_added_tokens=True)
+
     def save(self, folder: str | Path) -> None:
         """Write ``tokenizer.json`` with this truncation and no padding into a folder."""
         self._backend.save(str(Path(folder) / "tokenizer.json"))

@@ -12,12 +12,13 @@ from typer.testing import CliRunner
 
 from tinybert import cli
 from tinybert._version import __version__
+from tinybert.distill import general_recipe
 from tinybert.distill import recipe as recipes
 from tinybert.errors import ArtifactError
-from tinybert.flags import FLAGS
+from tinybert.flags import FLAGS, GENERAL_FLAGS
 
 COMMANDS = ("demo", "teach", "distill", "export", "quantize", "verify", "evaluate", "predict")
-COMMANDS += ("report", "info", "convert")
+COMMANDS += ("report", "info", "convert", "general")
 HEAVY = ("torch", "transformers", "datasets", "onnx", "onnxruntime", "sklearn", "matplotlib")
 
 invoke = CliRunner().invoke
@@ -92,11 +93,14 @@ def test_our_own_bug_keeps_its_traceback(monkeypatch):
     assert isinstance(result.exception, KeyError)
 
 
-@pytest.mark.parametrize(("command", "again"), [("distill", True), ("report", False)])
+@pytest.mark.parametrize(
+    ("command", "again"), [("distill", True), ("general", True), ("report", False)]
+)
 def test_interrupted_says_whether_it_resumes(monkeypatch, command, again):
     stop = raising(KeyboardInterrupt())
     fake(monkeypatch, "tinybert.ship.pipeline", distill=stop)
     fake(monkeypatch, "tinybert.ship.report", report=stop)
+    fake(monkeypatch, "tinybert.distill.general", general=stop)
     result = invoke(cli.app, [command, *(["run"] if command == "report" else [])])
     assert result.exit_code == 130
     line = "tinybert: interrupted"
@@ -145,9 +149,9 @@ def test_closed_pipe_is_quiet():
     assert process.stderr.read() == ""
 
 
-def field(name):
+def field(name, kind=recipes.Recipe):
     """Return the field of the recipe that a dotted name means."""
-    model: Any = recipes.Recipe
+    model: Any = kind
     *sections, last = name.split(".")
     for section in sections:
         model = model.model_fields[section].annotation
@@ -161,11 +165,18 @@ def test_flags_mean_settings_that_exist(flag, distill, teach):
         assert field(name)
 
 
+@pytest.mark.parametrize(("flag", "name"), [entry[:2] for entry in GENERAL_FLAGS])
+def test_flags_of_general_mean_settings_that_exist(flag, name):
+    assert flag.startswith("--") or flag.isupper()
+    assert field(name, general_recipe.GeneralRecipe)
+
+
 def taken(monkeypatch, command, *arguments):
     """Return the recipe that a command line leads to."""
     seen = []
     fake(monkeypatch, "tinybert.ship.pipeline", distill=lambda r: seen.append(r) or Path("run"))
     fake(monkeypatch, "tinybert.distill.task", teach=lambda r: seen.append(r) or Path("run"))
+    fake(monkeypatch, "tinybert.distill.general", general=lambda r: seen.append(r) or Path("run"))
     monkeypatch.setattr(cli, "_show_report", lambda *_, **__: None)
     result = invoke(cli.app, [command, *arguments])
     assert result.exit_code == 0, result.output
@@ -195,6 +206,26 @@ def test_flags_of_teach_mean_the_teacher(monkeypatch):
     found = taken(monkeypatch, "teach", "--epochs", "3", "--learning-rate", "1e-5", "--seed", "2")
     assert (found.teacher.epochs, found.teacher.learning_rate, found.seed) == (3.0, 1e-5, 2)
     assert found.prediction_stage == recipes.Recipe().prediction_stage
+
+
+def test_texts_of_general_stand_behind_their_flag(monkeypatch):
+    found = taken(
+        monkeypatch,
+        "general",
+        *("--teacher", "t", "--text", "a.txt", "b.txt.xz", "--layers", "4", "--hidden", "312"),
+        *("--losses", "relations", "--set", "training.every=10"),
+    )
+    assert found.corpus.texts == ("a.txt", "b.txt.xz")
+    assert (found.teacher, found.student.layers, found.student.hidden) == ("t", 4, 312)
+    assert (found.training.losses, found.training.every) == ("relations", 10)
+    several = taken(monkeypatch, "general", "--text", "a.txt", "--text", "b.txt")
+    assert several.corpus.texts == ("a.txt", "b.txt")
+
+
+def test_unknown_settings_of_general_are_named():
+    result = invoke(cli.app, ["general", "--set", "training.step=3"])
+    assert result.exit_code == 2
+    assert "unknown setting `training.step`; did you mean `steps`?" in result.stderr
 
 
 @pytest.mark.parametrize(

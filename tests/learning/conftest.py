@@ -44,6 +44,11 @@ def make_tokenizer(folder, pad="[PAD]"):
     return len(pieces)
 
 
+@pytest.fixture
+def write_tokenizer():
+    return make_tokenizer
+
+
 def rows(count, seed=0):
     pick = random.Random(seed)
     made = []

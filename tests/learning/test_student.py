@@ -182,6 +182,28 @@ def test_observer_equals_eager_attention(teacher):
         torch.testing.assert_close(seen.hidden(m), plain.hidden_states[m])
 
 
+def test_observer_gives_queries_keys_and_values(teacher):
+    """From them eager attention's own output follows, and the scores."""
+    teacher.set_attn_implementation("eager")
+    with Observer(teacher, scores=[2], projections=[2, 4]) as seen:
+        eager = teacher(input_ids=batch()["input_ids"], output_attentions=True)
+    for m in (2, 4):
+        query, key, value = seen.projections(m)
+        assert query.shape == key.shape == value.shape == (3, 9, 24)
+        q, k = (x.unflatten(-1, (4, 6)).transpose(1, 2) for x in (query, key))
+        scores = q @ k.transpose(-1, -2) / 6**0.5
+        torch.testing.assert_close(scores.softmax(-1), eager.attentions[m - 1])
+    own = layout_of(teacher.config).layer_list(teacher)[3]
+    part = own.get_submodule(layout_of(teacher.config).value)
+    with Observer(teacher, hidden=[3], projections=[4]) as seen:
+        teacher(**batch())
+    torch.testing.assert_close(part(seen.hidden(3)), seen.projections(4)[2])
+    with pytest.raises(ShapeError, match="layer 1 gave no queries, keys and values"):
+        seen.projections(1)
+    with pytest.raises(ConfigError, match="projections layer 5 does not exist; wanted 1 to 4"):
+        Observer(teacher, projections=[5])
+
+
 def test_observer_never_gives_silent_nothing(teacher):
     with pytest.raises(ConfigError, match="hidden layer 9 does not exist; wanted 0 to 4"):
         Observer(teacher, hidden=[9])

@@ -1,13 +1,13 @@
 """Steps that the first of several training processes takes for all of them."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
 from accelerate import PartialState
 
-__all__ = ["count", "first_alone", "is_first"]
+__all__ = ["count", "first_alone", "is_first", "spoken_once"]
 
 
 def count() -> int:
@@ -18,6 +18,11 @@ def count() -> int:
 def is_first() -> bool:
     """Whether this is the process that writes files and talks."""
     return os.environ.get("RANK", "0") == "0"
+
+
+def spoken_once(say: Callable[[str], None]) -> Callable[[str], None]:
+    """Return what says a thing in the first process and nothing in the others."""
+    return say if is_first() else lambda _: None
 
 
 @contextmanager

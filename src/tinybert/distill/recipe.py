@@ -3,7 +3,7 @@
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -12,6 +12,7 @@ from tinybert.errors import ConfigError, near_miss
 
 __all__ = [
     "DataSettings",
+    "EncoderSettings",
     "LayerStage",
     "PredictionStage",
     "Recipe",
@@ -20,8 +21,12 @@ __all__ = [
     "StudentSettings",
     "TeacherSettings",
     "load",
+    "read",
     "save",
 ]
+
+
+R = TypeVar("R", bound=BaseModel)
 
 
 class _Section(BaseModel):
@@ -59,12 +64,11 @@ class TeacherSettings(_Section):
     dropout: float | None = Field(None, ge=0, lt=1)
 
 
-class StudentSettings(_Section):
+class EncoderSettings(_Section):
     """The student's sizes and start.
 
     ``layers`` is a number, or a list of teacher layers counted from 0. Word embeddings are frozen
-    where they are the teacher's own, unless said otherwise. ``crops`` adds random passages of each
-    training text, labelled by the teacher.
+    where they are the teacher's own, unless said otherwise.
     """
 
     layers: int | tuple[int, ...] = 3
@@ -74,8 +78,19 @@ class StudentSettings(_Section):
     start: Literal["teacher", "random"] = "teacher"
     mapping: Literal["uniform", "last"] | tuple[int, ...] = "uniform"
     freeze_embeddings: bool | None = None
-    crops: int = Field(0, ge=0)
     dropout: float = Field(0.0, ge=0, lt=1)
+
+
+class StudentSettings(EncoderSettings):
+    """The student of a task.
+
+    ``base`` is the folder of an encoder, as ``tinybert general`` writes it, to start from instead
+    of from the teacher's layers; the sizes are then those of that encoder. ``crops`` adds random
+    passages of each training text, labelled by the teacher.
+    """
+
+    base: str | None = None
+    crops: int = Field(0, ge=0)
 
 
 class Stage(_Section):
@@ -142,9 +157,17 @@ class Recipe(_Section):
 
 
 def load(path: str | Path | None = None, overrides: Mapping[str, Any] | None = None) -> Recipe:
+    """Read the recipe of a task; see ``read``."""
+    return read(Recipe, path, overrides)
+
+
+def read(
+    kind: type[R], path: str | Path | None = None, overrides: Mapping[str, Any] | None = None
+) -> R:
     """Read a recipe from TOML and put single settings over it.
 
     Args:
+        kind: The recipe's class.
         path: A TOML file; None starts from the defaults.
         overrides: Values by dotted name, such as ``{"student.layers": 3}``.
 
@@ -163,13 +186,13 @@ def load(path: str | Path | None = None, overrides: Mapping[str, Any] | None = N
     for name, value in (overrides or {}).items():
         _set(values, name, value)
     try:
-        return Recipe.model_validate(values)
+        return kind.model_validate(values)
     except ValidationError as error:
         where = f" in {path}" if path is not None else ""
-        raise ConfigError("; ".join(_explain(e, where) for e in error.errors())) from error
+        raise ConfigError("; ".join(_explain(kind, e, where) for e in error.errors())) from error
 
 
-def save(recipe: Recipe, path: str | Path) -> None:
+def save(recipe: BaseModel, path: str | Path) -> None:
     """Write a recipe as TOML that ``load`` reads back to the same recipe."""
     values = recipe.model_dump(exclude_none=True)
     top = {k: v for k, v in values.items() if not isinstance(v, dict)}
@@ -190,12 +213,12 @@ def _set(values: dict[str, Any], name: str, value: Any) -> None:
     values[key] = value
 
 
-def _explain(error: Any, where: str) -> str:
+def _explain(kind: type[BaseModel], error: Any, where: str) -> str:
     """Say one validation problem in our words."""
     path = [str(part) for part in error["loc"]]
     name = ".".join(path)
     if error["type"] == "extra_forbidden":
-        section: Any = Recipe
+        section: Any = kind
         for part in path[:-1]:
             section = section.model_fields[part].annotation
         return f"unknown setting `{name}`{where}{near_miss(path[-1], section.model_fields)}"

@@ -1,11 +1,8 @@
 """Task-specific distillation: data, teacher, student, layer stage, prediction stage."""
 
 import json
-import platform
 import time
-import tomllib
 from collections.abc import Callable
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +10,16 @@ import torch
 from transformers import PreTrainedModel, set_seed
 
 from tinybert import data as data_room
-from tinybert._version import __version__
 from tinybert.artifact import write_atomic
 from tinybert.data import TaskData
-from tinybert.distill import recipe as recipes
 from tinybert.distill.augment import add_crops, sample
+from tinybert.distill.folder import open_folder, versions
 from tinybert.distill.infer import load_classifier, load_report, resolve, save_tokenizer
 from tinybert.distill.objective import Objective, teacher_columns
 from tinybert.distill.outputs import Collator, add_teacher_outputs, tokenize
-from tinybert.distill.processes import first_alone, is_first
+from tinybert.distill.processes import first_alone, spoken_once
 from tinybert.distill.recipe import Recipe, Stage
+from tinybert.distill.start import check_base, start_student
 from tinybert.distill.teach import (
     check_teacher,
     dev_metrics,
@@ -32,9 +29,7 @@ from tinybert.distill.teach import (
     settings_for,
 )
 from tinybert.distill.trainer import run_stage, use_bf16
-from tinybert.errors import ConfigError
 from tinybert.mapping import layer_map
-from tinybert.student import make_student
 from tinybert.text import Tokenizer
 
 __all__ = ["distill", "teach"]
@@ -51,8 +46,8 @@ def teach(recipe: Recipe, say: Say = print) -> Path:
     Raises:
         TinyBertError: Data, teacher or settings cannot be used.
     """
-    say = say if is_first() else _silent
-    run = _open(recipe)
+    say = spoken_once(say)
+    run = open_folder(recipe)
     data = _load(recipe, say)
     teacher, _, _ = _teacher(recipe, data, run, say, {})
     return Path(teacher)
@@ -72,14 +67,15 @@ def distill(recipe: Recipe, say: Say = print) -> Path:
     Raises:
         TinyBertError: Data, teacher or settings cannot be used; before any training starts.
     """
-    say = say if is_first() else _silent
-    run = _open(recipe)
+    say = spoken_once(say)
+    check_base(recipe.student, recipe.teacher.model, recipe.max_length)
+    run = open_folder(recipe)
     data = _load(recipe, say)
     seconds: dict[str, float] = {}
     folder, teacher, tokenizer = _teacher(recipe, data, run, say, seconds)
     teacher_dev = check_teacher(teacher, folder, tokenizer, data, recipe.max_length)
     say(f"teacher on dev: {_show(teacher_dev)}")
-    student = _student(recipe, teacher)
+    student = start_student(recipe.student, teacher, recipe.seed, say)
     _stages(recipe, data, run, say, seconds, teacher, folder, student, tokenizer)
     save_model(student, folder, run / "student")
     student_dev = dev_metrics(student, tokenizer, data)()
@@ -92,42 +88,6 @@ def distill(recipe: Recipe, say: Say = print) -> Path:
             data_room.save(data, run / "data")
             _write_run(recipe, data, run, folder, student, seconds, dev)
     return run
-
-
-def _silent(_: str) -> None:
-    """Say nothing: another process does."""
-
-
-def _open(recipe: Recipe) -> Path:
-    """Create the run's folder, or go on with one of the same recipe."""
-    run = Path(recipe.out)
-    path = run / "recipe.toml"
-    if path.is_file():
-        old = tomllib.loads(path.read_text(encoding="utf-8"))
-        new = recipe.model_dump(exclude_none=True, mode="json")
-        changed = sorted(_differences(old, new))
-        if changed:
-            raise ConfigError(
-                f"{run} holds a run with other settings ({', '.join(changed)}); "
-                "choose another --out, or remove that folder"
-            )
-    with first_alone() as first:
-        if first:
-            run.mkdir(parents=True, exist_ok=True)
-            recipes.save(recipe, path)
-    return run
-
-
-def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
-    """Return the dotted names under which two recipes differ."""
-    found = []
-    for name in old.keys() | new.keys():
-        a, b = old.get(name), new.get(name)
-        if isinstance(a, dict) and isinstance(b, dict):
-            found += _differences(a, b, f"{prefix}{name}.")
-        elif a != b and prefix + name not in ("out",):
-            found.append(prefix + name)
-    return found
 
 
 def _load(recipe: Recipe, say: Say) -> TaskData:
@@ -188,28 +148,6 @@ def _read(source: str, say: Say, **settings: Any) -> PreTrainedModel:
 def _dropouts(value: float) -> dict[str, float]:
     """Return the config values that set every dropout."""
     return {"hidden_dropout_prob": value, "attention_probs_dropout_prob": value}
-
-
-def _student(recipe: Recipe, teacher: PreTrainedModel) -> PreTrainedModel:
-    """Make the student the recipe describes."""
-    settings = recipe.student
-    set_seed(recipe.seed)
-    student = make_student(
-        teacher,
-        settings.layers,
-        hidden=settings.hidden,
-        heads=settings.heads,
-        intermediate=settings.intermediate,
-        dropout=settings.dropout,
-        random=settings.start == "random",
-    )
-    same = student.config.hidden_size == teacher.config.hidden_size
-    inherited = settings.start == "teacher" and same
-    if inherited if settings.freeze_embeddings is None else settings.freeze_embeddings:
-        for name, weight in student.named_parameters():
-            if "word_embeddings" in name:
-                weight.requires_grad_(False)
-    return student
 
 
 def _stages(
@@ -291,7 +229,7 @@ def _label_only(
     say(f"baseline: the same student on labels alone, {epochs:g} epochs, best on dev")
     stage = recipe.prediction_stage.model_copy(update={"epochs": epochs, "prediction": 0.0})
     started = time.monotonic()
-    model = _student(recipe, teacher)
+    model = start_student(recipe.student, teacher, recipe.seed)
     fine_tune(model, tokenizer, data, run / "stages" / "label_only", stage=stage, recipe=recipe)
     seconds["label_only"] = time.monotonic() - started
     save_model(model, folder, run / "label_only")
@@ -309,7 +247,6 @@ def _write_run(
     """Write what the run was and took; times of an earlier, interrupted call stay."""
     path = run / "run.json"
     old = json.loads(path.read_text(encoding="utf-8"))["stages"] if path.is_file() else {}
-    packages = ("torch", "transformers", "datasets", "tokenizers", "numpy")
     about = {
         "task": data.task,
         "labels": list(data.labels),
@@ -323,11 +260,7 @@ def _write_run(
         "dev": dev,
         "stages": {**seconds, **{k: v for k, v in old.items() if v > seconds.get(k, 0)}},
         "notes": list(data.notes),
-        "versions": {
-            "tinybert": __version__,
-            "python": platform.python_version(),
-            **{name: metadata.version(name) for name in packages},
-        },
+        "versions": versions(),
         "threads": torch.get_num_threads(),
     }
     write_atomic(path, (json.dumps(about, indent=2, ensure_ascii=False) + "\n").encode())

@@ -13,6 +13,7 @@ import torch
 from datasets import Dataset
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.utils.data import IterableDataset
 from transformers import (
     PrinterCallback,
     ProgressCallback,
@@ -34,10 +35,11 @@ _LOG = "log.json"
 def run_stage(
     folder: str | Path,
     module: nn.Module,
-    dataset: Dataset,
+    dataset: Dataset | IterableDataset[dict[str, Any]],
     collate: Callable[[list[dict[str, Any]]], dict[str, Tensor]],
     *,
-    epochs: float,
+    epochs: float | None = None,
+    steps: int | None = None,
     learning_rate: float,
     batch_size: int,
     warmup: float,
@@ -45,23 +47,27 @@ def run_stage(
     bf16: bool,
     evaluate: Callable[[], dict[str, float]] | None = None,
     keep_best: str | None = None,
+    every: int = 1000,
 ) -> nn.Module:
     """Train a module to the end, continuing from whatever an earlier, interrupted call left.
 
     Args:
         folder: Holds checkpoints, the TensorBoard log, ``log.json`` and the final weights.
         module: Its forward takes a collated batch and returns ``loss``; trained in place.
-        dataset: Training rows, with a column ``length`` (tokens).
+        dataset: Training rows with a column ``length`` (tokens), or an endless stream of rows, the
+            same on each call; a continued call passes over those that were seen.
         collate: Turns rows into a batch.
-        epochs: Passes over the data.
+        epochs: Passes over the rows; not for a stream.
+        steps: Batches to take from a stream.
         learning_rate: Peak of a linear schedule with warm-up.
         batch_size: Rows a step and device.
         warmup: Share of the steps during which the rate rises.
         seed: Seeds order and dropout.
         bf16: Use bfloat16 for matrix products.
-        evaluate: Gives the dev metrics; called once an epoch, at least every 1,000 steps.
+        evaluate: Gives the dev metrics; called once an epoch, at least ``every`` so many steps.
         keep_best: Name of the dev metric whose best checkpoint is taken at the end; None takes the
             last.
+        every: Most steps between two checkpoints.
 
     Returns:
         The trained module.
@@ -71,10 +77,15 @@ def run_stage(
         module.load_state_dict(load_file(place / _FINAL))
         return module
     place.mkdir(parents=True, exist_ok=True)
-    steps = math.ceil(len(dataset) / (batch_size * processes.count()))
+    length: dict[str, Any]
+    if isinstance(dataset, IterableDataset):
+        assert steps is not None
+        span, length = steps, {"max_steps": steps}
+    else:
+        span = math.ceil(len(dataset) / (batch_size * processes.count()))
+        length = {"num_train_epochs": epochs, "train_sampling_strategy": "group_by_length"}
     arguments = TrainingArguments(
         output_dir=str(place),
-        num_train_epochs=epochs,
         learning_rate=learning_rate,
         per_device_train_batch_size=batch_size,
         warmup_steps=warmup,
@@ -87,26 +98,26 @@ def run_stage(
         use_cpu=not torch.cuda.is_available(),
         save_strategy="steps",
         eval_strategy="steps" if evaluate else "no",
-        save_steps=min(steps, 1000),
-        eval_steps=min(steps, 1000),
+        save_steps=min(span, every),
+        eval_steps=min(span, every),
         save_total_limit=1 if keep_best is None else 2,
         load_best_model_at_end=keep_best is not None,
         metric_for_best_model=keep_best and f"eval_{keep_best}",
         greater_is_better=True if keep_best else None,
-        logging_steps=max(1, min(50, steps // 4)),
+        logging_steps=max(1, min(50, span // 4)),
         report_to=["tensorboard"],
         remove_unused_columns=False,
-        train_sampling_strategy="group_by_length",
         length_column_name="length",
         dataloader_pin_memory=torch.cuda.is_available(),
         disable_tqdm=not sys.stderr.isatty(),
         ddp_find_unused_parameters=True,
+        **length,
     )
     trainer = _Trainer(
         model=module,
         args=arguments,
         train_dataset=dataset,
-        eval_dataset=dataset.select([]) if evaluate else None,
+        eval_dataset=[] if evaluate else None,
         data_collator=collate,
     )
     trainer.measure = evaluate

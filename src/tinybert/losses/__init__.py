@@ -1,9 +1,10 @@
-"""The paper's four losses: pure functions of tensors that own no model."""
+"""The paper's four losses, and MiniLMv2's: pure functions of tensors that own no model."""
 
 from tinybert.losses.attention import attention_loss
 from tinybert.losses.embedding import embedding_loss
 from tinybert.losses.hidden import hidden_loss
 from tinybert.losses.prediction import prediction_loss, regression_loss
+from tinybert.losses.relation import relation_loss
 
 __all__ = [
     "attention_loss",
@@ -11,4 +12,5 @@ __all__ = [
     "hidden_loss",
     "prediction_loss",
     "regression_loss",
+    "relation_loss",
 ]

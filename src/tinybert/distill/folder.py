@@ -1,0 +1,61 @@
+"""The folder of a run: opened for one recipe alone, with the versions that made it."""
+
+import platform
+import tomllib
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from tinybert._version import __version__
+from tinybert.distill import recipe as recipes
+from tinybert.distill.processes import first_alone
+from tinybert.errors import ConfigError
+
+__all__ = ["open_folder", "versions"]
+
+_PACKAGES = ("torch", "transformers", "datasets", "tokenizers", "numpy")
+
+
+def open_folder(recipe: Any) -> Path:
+    """Create the run's folder, or go on with one of the same recipe.
+
+    Args:
+        recipe: Of any kind; its ``out`` is the folder.
+
+    Raises:
+        ConfigError: The folder holds a run with other settings; they are named.
+    """
+    run = Path(recipe.out)
+    path = run / "recipe.toml"
+    if path.is_file():
+        old = tomllib.loads(path.read_text(encoding="utf-8"))
+        new = recipe.model_dump(exclude_none=True, mode="json")
+        changed = sorted(_differences(old, new))
+        if changed:
+            raise ConfigError(
+                f"{run} holds a run with other settings ({', '.join(changed)}); "
+                "choose another --out, or remove that folder"
+            )
+    with first_alone() as first:
+        if first:
+            run.mkdir(parents=True, exist_ok=True)
+            recipes.save(recipe, path)
+    return run
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that decide what a run makes."""
+    found = {"tinybert": __version__, "python": platform.python_version()}
+    return found | {name: metadata.version(name) for name in _PACKAGES}
+
+
+def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
+    """Return the dotted names under which two recipes differ."""
+    found = []
+    for name in old.keys() | new.keys():
+        a, b = old.get(name), new.get(name)
+        if isinstance(a, dict) and isinstance(b, dict):
+            found += _differences(a, b, f"{prefix}{name}.")
+        elif a != b and prefix + name not in ("out",):
+            found.append(prefix + name)
+    return found

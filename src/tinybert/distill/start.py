@@ -1,0 +1,158 @@
+"""Where a student starts: from the teacher's layers, at random, or from a general encoder."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoConfig, PreTrainedModel, set_seed
+
+from tinybert.distill.infer import load_classifier, longest_input, resolve
+from tinybert.distill.recipe import EncoderSettings, StudentSettings
+from tinybert.distill.teach import has_head
+from tinybert.errors import ConfigError, UnsupportedModelError
+from tinybert.layout import layout_of
+from tinybert.student import DROPOUTS, adopt_head, make_student
+from tinybert.text import Tokenizer
+
+__all__ = ["check_base", "start_student"]
+
+
+def start_student(
+    settings: EncoderSettings,
+    teacher: PreTrainedModel,
+    seed: int,
+    say: Callable[[str], None] = lambda _: None,
+) -> PreTrainedModel:
+    """Make the student that a recipe describes.
+
+    Args:
+        settings: Its sizes and start, or the encoder it starts from.
+        teacher: A sequence classifier.
+        seed: Seeds what is random in it.
+        say: Told where an encoder's head came from.
+
+    Returns:
+        A sequence classifier in eval mode; its word embeddings are frozen where the settings say
+        so, or say nothing and they are the teacher's own.
+
+    Raises:
+        ConfigError: Sizes that do not divide or exceed the teacher's.
+    """
+    set_seed(seed)
+    base = settings.base if isinstance(settings, StudentSettings) else None
+    if base is not None:
+        student = _from_base(base, settings, teacher, say)
+    else:
+        student = make_student(
+            teacher,
+            settings.layers,
+            hidden=settings.hidden,
+            heads=settings.heads,
+            intermediate=settings.intermediate,
+            dropout=settings.dropout,
+            random=settings.start == "random",
+        )
+    inherited = torch.equal(_words(student), _words(teacher))
+    if inherited if settings.freeze_embeddings is None else settings.freeze_embeddings:
+        for name, weight in student.named_parameters():
+            if "word_embeddings" in name:
+                weight.requires_grad_(False)
+    return student
+
+
+def check_base(settings: StudentSettings, teacher: str, max_length: int) -> None:
+    """Refuse an encoder that cannot become a student of this teacher; say every reason at once.
+
+    Args:
+        settings: Of the student; nothing is checked where ``base`` is None.
+        teacher: The teacher's folder or id.
+        max_length: Longest input in tokens.
+
+    Raises:
+        ConfigError: Another architecture or vocabulary, a head, or settings that contradict it.
+        UnsupportedModelError: No such folder or model, or an unknown architecture.
+    """
+    if settings.base is None:
+        return
+    base, source = resolve(settings.base), resolve(teacher)
+    own, theirs = _config(base), _config(source)
+    problems = []
+    if has_head(base):
+        problems.append("it is a classifier; wanted an encoder as `tinybert general` writes it")
+    if own.model_type != theirs.model_type:
+        problems.append(f"it is a {own.model_type}, the teacher a {theirs.model_type}")
+    elif own.vocab_size != theirs.vocab_size or not _same_vocabulary(base, source):
+        problems.append("its vocabulary is not the teacher's")
+    if max_length > longest_input(own):
+        problems.append(f"max_length is {max_length}, it takes {longest_input(own)} tokens")
+    problems += _contradictions(settings, own)
+    if problems:
+        raise ConfigError(f"student.base {settings.base} cannot be used: {'; '.join(problems)}")
+
+
+def _config(model: str) -> Any:
+    """Return a model's config."""
+    try:
+        return AutoConfig.from_pretrained(model)
+    except (OSError, ValueError) as error:
+        raise UnsupportedModelError(
+            f"{model} is no model folder here and no model of the Hugging Face hub; wanted an "
+            "encoder's folder, such as the --out of `tinybert general`, or an id"
+        ) from error
+
+
+def _from_base(
+    base: str, settings: EncoderSettings, teacher: PreTrainedModel, say: Callable[[str], None]
+) -> PreTrainedModel:
+    """Load an encoder with a head for the teacher's labels; the teacher's own where it fits."""
+    config: Any = teacher.config
+    student = load_classifier(
+        base,
+        num_labels=config.num_labels,
+        id2label=config.id2label,
+        label2id=config.label2id,
+        problem_type=config.problem_type,
+        **dict.fromkeys(DROPOUTS, settings.dropout),
+    )
+    head = "the teacher's" if adopt_head(student, teacher) else "a new"
+    own: Any = student.config
+    sizes = f"{own.num_hidden_layers} layers of width {own.hidden_size}"
+    say(f"student from {base}: {sizes}, {head} head")
+    return student
+
+
+def _contradictions(settings: StudentSettings, config: Any) -> list[str]:
+    """Compare the sizes that were asked for with those of the encoder."""
+    layout = layout_of(config)
+    there = {
+        "hidden": config.hidden_size,
+        "heads": config.num_attention_heads,
+        "intermediate": getattr(config, layout.intermediate),
+    }
+    found = [
+        f"student.{name} is {wanted}, it has {there[name]}"
+        for name in there
+        if (wanted := getattr(settings, name)) not in (None, there[name])
+    ]
+    if settings.start == "random":
+        found.append("student.start is random; wanted one of the two")
+    if isinstance(settings.layers, tuple):
+        found.append(f"student.layers names the teacher's layers {list(settings.layers)}")
+    return found
+
+
+def _same_vocabulary(base: str, teacher: str) -> bool:
+    """Whether two tokenizers give the same ids, as far as both lie on the disk."""
+    if not all((Path(place) / "tokenizer.json").is_file() for place in (base, teacher)):
+        return True
+    own, theirs = (Tokenizer(place, max_length=4).vocabulary for place in (base, teacher))
+    return own == theirs
+
+
+def _words(model: PreTrainedModel) -> Tensor:
+    """Return the word embeddings."""
+    found: Any = layout_of(model.config).encoder(model).get_submodule("embeddings.word_embeddings")
+    weight: Tensor = found.weight
+    return weight
