@@ -10,7 +10,7 @@ import typer
 
 from tinybert.errors import ConfigError
 
-__all__ = ["FLAGS", "recipe_flags"]
+__all__ = ["AUGMENT_FLAGS", "FLAGS", "recipe_flags"]
 
 # Flag, recipe setting for `distill`, recipe setting for `teach` (None: no such flag), type, help.
 FLAGS: tuple[tuple[str, str, str | None, Any, str], ...] = (
@@ -24,6 +24,7 @@ FLAGS: tuple[tuple[str, str, str | None, Any, str], ...] = (
     ("--test", "data.test", "data.test", str, "File of the test split."),
     ("--dev-fraction", "data.dev_fraction", "data.dev_fraction", float, "Share of train cut off."),
     ("--drop-leaks", "data.drop_leaks", "data.drop_leaks", bool, "Drop texts of two splits."),
+    ("--unlabelled", "data.unlabelled", None, list[str], "Texts to label; may be repeated."),
     ("--teacher", "teacher.model", "teacher.model", str, "Folder or Hugging Face id."),
     ("--layers", "student.layers", None, "layers", "Number, or teacher layers such as 0,2,5."),
     ("--hidden", "student.hidden", None, int, "Width of the student."),
@@ -54,28 +55,54 @@ FLAGS: tuple[tuple[str, str, str | None, Any, str], ...] = (
     ("--out", "out", "out", str, "Folder of the run."),
 )
 
+# Flag, recipe setting, type, help: those of `augment`, beside those of data and teacher.
+AUGMENT_FLAGS: tuple[tuple[str, str, Any, str], ...] = (
+    ("--source", "augment.source", str, "embeddings (if not given), mlm, vectors or wordnet."),
+    ("--p", "augment.p", float, "Probability that a word is replaced; 0.4 if not given."),
+    ("--copies", "augment.copies", int, "New texts made of each text; 20 if not given."),
+    ("--candidates", "augment.candidates", int, "Words to choose from; 15 if not given."),
+    ("--min-confidence", "augment.min_confidence", float, "Drop texts the teacher doubts more."),
+    ("--vectors", "augment.vectors", str, "File of word vectors, GloVe or word2vec text."),
+    ("--wordnet", "augment.wordnet", str, "Folder of a WordNet."),
+    ("--mlm", "augment.mlm", str, "Masked language model: folder or Hugging Face id."),
+)
 
-def recipe_flags(*, teach: bool) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command the recipe's flags; its function receives the finished recipe."""
-    flags = [(flag, t if teach else d, kind, text) for flag, d, t, kind, text in FLAGS]
+
+def recipe_flags(command: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the recipe's flags; its function receives the finished recipe.
+
+    Args:
+        command: ``distill``, ``teach`` or ``augment``. Parameters of its function after the recipe
+            are flags of that command alone.
+    """
+    flags = [
+        (flag, d if command == "distill" else t, kind, text) for flag, d, t, kind, text in FLAGS
+    ]
     flags = [entry for entry in flags if entry[1]]
+    if command == "augment":
+        kept = ("data.", "teacher.model", "max_length", "seed")
+        flags = [entry for entry in flags if str(entry[1]).startswith(kept)] + list(AUGMENT_FLAGS)
 
-    def wrap(command: Callable[..., None]) -> Callable[..., None]:
+    def wrap(function: Callable[..., None]) -> Callable[..., None]:
+        _, *rest = inspect.signature(function).parameters.values()
+        own = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in rest]
+
         def run(recipe: Path | None, settings: list[str], **given: Any) -> None:
             from tinybert.distill.recipe import load
 
             overrides: dict[str, Any] = {}
             for flag, names, kind, _ in flags:
                 value = given[_variable(flag)]
-                if value is not None and names is not None:
+                if value not in (None, []) and names is not None:
                     value = _layers(value) if kind == "layers" else value
                     overrides |= dict.fromkeys(names.split(), value)
-            command(load(recipe, overrides | dict(map(_setting, settings))))
+            found = load(recipe, overrides | dict(map(_setting, settings)))
+            function(found, **{p.name: given[p.name] for p in own})
 
         parameters = [_parameter(flag, kind, text) for flag, _, kind, text in flags]
-        signature = inspect.Signature([*parameters, *_RECIPE_PARAMETERS])
+        signature = inspect.Signature([*own, *parameters, *_RECIPE_PARAMETERS])
         run.__signature__ = signature  # type: ignore[attr-defined]
-        run.__doc__, run.__name__ = command.__doc__, command.__name__
+        run.__doc__, run.__name__ = function.__doc__, function.__name__
         return run
 
     return wrap

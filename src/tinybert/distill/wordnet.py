@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from tinybert.distill.words import is_word
+from tinybert.distill.words import is_chinese, is_word
 from tinybert.errors import DataError
 from tinybert.tables import decoded_lines
 
@@ -30,7 +30,8 @@ def read_wordnet(folder: str | Path) -> dict[str, tuple[str, ...]]:
             lemma a line); or ``wn-data-LANGUAGE.tab`` of the Open Multilingual Wordnet.
 
     Returns:
-        Synonyms by word; the words in small letters, the synonyms as they are written.
+        Synonyms by word; the words in small letters, the synonyms as they are written. Single
+        letters have none: in a WordNet they are units and elements, in a text words such as ``I``.
 
     Raises:
         DataError: The folder holds none of these, or a line that does not fit, by its number.
@@ -60,7 +61,7 @@ def _synonyms(synsets: Synsets, senses: Senses) -> dict[str, tuple[str, ...]]:
     """Join the senses of each word into its synonyms."""
     ranked: dict[str, list[tuple[int, Sequence[str]]]] = defaultdict(list)
     for word, found in senses:
-        if is_word(word):
+        if is_word(word) and (len(word) > 1 or is_chinese(word)):
             members = [synsets[synset] for synset in found if len(synsets[synset]) > 1]
             ranked[word.lower()] += list(enumerate(members))
     table = {}
