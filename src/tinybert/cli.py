@@ -139,7 +139,7 @@ def demo(
         "tinybert teach --recipe recipes/helpdesk.toml --epochs 6",
     )
 )
-@recipe_flags(teach=True)
+@recipe_flags("teach")
 def teach(recipe: Any) -> None:
     """Fine-tune a pretrained encoder on labelled texts, to be the teacher."""
     from tinybert.distill.task import teach as run_teach
@@ -152,9 +152,10 @@ def teach(recipe: Any) -> None:
         "tinybert distill --data messages.csv --layers 3 --out runs/messages",
         "tinybert distill --recipe recipes/helpdesk.toml --set student.layers=[0,5]",
         "tinybert distill --task glue/mrpc --data mrpc --layers 3 --out runs/mrpc",
+        "tinybert distill --data messages.csv --unlabelled log.txt --set augment.source=embeddings",
     )
 )
-@recipe_flags(teach=False)
+@recipe_flags("distill")
 def distill(recipe: Any) -> None:
     """Teach if needed, distil a student, ship it as an artifact and report."""
     from tinybert.ship.pipeline import distill as run_distill
@@ -180,6 +181,21 @@ def general(recipe: Any) -> None:
     from tinybert.distill.general import general as run_general
 
     run_general(recipe)
+
+
+@app.command(
+    epilog=_examples(
+        "tinybert augment --data messages.csv --teacher runs/messages/teacher --to more.jsonl",
+        "tinybert augment --data zh.csv --teacher my-teacher --to more.csv --source wordnet "
+        "--wordnet wn",
+    )
+)
+@recipe_flags("augment")
+def augment(recipe: Any, to: Annotated[Path, typer.Option(help="JSONL, CSV or TSV file.")]) -> None:
+    """Replace words of the training texts and let the teacher label the new texts."""
+    from tinybert.distill.augment import augment as run_augment
+
+    run_augment(recipe, to)
 
 
 @app.command(

@@ -16,8 +16,9 @@ from tinybert import benchmarks
 from tinybert import datasets as embedded
 from tinybert.errors import ArtifactError, DataError, near_miss
 from tinybert.sources import Columns, find_columns, read_splits
+from tinybert.unlabelled import read_unlabelled
 
-__all__ = ["MAIN", "TaskData", "load", "load_saved", "save"]
+__all__ = ["MAIN", "TaskData", "load", "load_saved", "row_keys", "save"]
 
 MAIN = {"classification": "accuracy", "regression": "pearson"}
 
@@ -35,6 +36,8 @@ class TaskData:
         name: What the data are called in reports.
         metric: The metric that decides, by its name in ``metrics.compute``.
         notes: What was found and done, one sentence each.
+        unlabelled: Columns ``text``, ``text2`` (pairs only), ``line``: texts for the teacher to
+            label; None where there are none, and not saved.
     """
 
     train: Dataset
@@ -46,6 +49,7 @@ class TaskData:
     name: str
     metric: str
     notes: tuple[str, ...] = ()
+    unlabelled: Dataset | None = None
 
     def splits(self) -> dict[str, Dataset]:
         """Return the splits there are, by name."""
@@ -65,6 +69,8 @@ def load(
     test: str | Path | None = None,
     dev_fraction: float = 0.1,
     drop_leaks: bool = False,
+    unlabelled: str | Path | Sequence[str | Path] = (),
+    unlabelled_rows: int | None = None,
     seed: int = 0,
 ) -> TaskData:
     """Read labelled texts and prepare them for training.
@@ -82,7 +88,9 @@ def load(
         dev_fraction: Share of the train split cut off as dev where there is none, by label, 0..1.
         drop_leaks: Take texts out of train that also stand in dev or test, and out of dev that
             stand in test.
-        seed: Seeds the cut.
+        unlabelled: One or more files of texts without labels (see ``unlabelled.read_unlabelled``).
+        unlabelled_rows: At most so many of them; None takes all.
+        seed: Seeds the cut, and the draw of unlabelled rows.
 
     Returns:
         The splits, with notes on duplicates, leaks, empty texts and rare labels.
@@ -125,6 +133,20 @@ def load(
     if labels and len(set(splits["train"]["label"])) < 2:
         only = labels[splits["train"]["label"][0]]
         raise DataError(f"{source}: every train row has the label `{only}`; wanted two or more")
+    pool = None
+    if paths := [unlabelled] if isinstance(unlabelled, str | Path) else list(unlabelled):
+        held = {key for n, split in splits.items() if n != "train" for key in row_keys(split)}
+        pool, said = read_unlabelled(
+            paths,
+            columns,
+            held=held,
+            known=row_keys(splits["train"]),
+            rows=unlabelled_rows,
+            seed=seed,
+        )
+        notes += said
+    elif unlabelled_rows is not None:
+        raise DataError(f"unlabelled_rows is {unlabelled_rows}, but no unlabelled file is named")
     return TaskData(
         train=splits["train"],
         dev=splits["dev"],
@@ -135,6 +157,7 @@ def load(
         name=_name(source, language),
         metric=published.metric if published else MAIN[kind],
         notes=tuple(notes),
+        unlabelled=pool,
     )
 
 
@@ -329,7 +352,7 @@ def _drop_empty(train: Dataset, notes: list[str]) -> Dataset:
     return train.select(kept) if len(kept) < len(train) else train
 
 
-def _keys(split: Dataset) -> list[tuple[str, str]]:
+def row_keys(split: Dataset) -> list[tuple[str, str]]:
     """Return what makes two rows the same: their texts without spaces around."""
     second = split["text2"] if "text2" in split.column_names else [""] * len(split)
     return [(a.strip(), b.strip()) for a, b in zip(split["text"], second, strict=True)]
@@ -337,7 +360,7 @@ def _keys(split: Dataset) -> list[tuple[str, str]]:
 
 def _cut(train: Dataset, fraction: float, seed: int, task: str) -> tuple[Dataset, Dataset]:
     """Cut a dev split off train; equal texts stay together, classes keep their shares."""
-    keys = _keys(train)
+    keys = row_keys(train)
     first = {key: i for i, key in reversed(list(enumerate(keys)))}
     labels = train["label"]
     groups: dict[Any, list[tuple[str, str]]] = {}
@@ -363,12 +386,12 @@ def _leaks(splits: dict[str, Dataset], drop: bool, notes: list[str]) -> dict[str
     for lower, upper in (("train", "dev"), ("train", "test"), ("dev", "test")):
         if upper not in splits:
             continue
-        held = set(_keys(splits[upper]))
-        kept = [i for i, key in enumerate(_keys(splits[lower])) if key not in held]
+        held = set(row_keys(splits[upper]))
+        kept = [i for i, key in enumerate(row_keys(splits[lower])) if key not in held]
         shared = len(splits[lower]) - len(kept)
         if shared:
             done = f"dropped from {lower}" if drop else "kept; --drop-leaks drops them"
-            share = len(held & set(_keys(splits[lower]))) / max(1, len(held))
+            share = len(held & set(row_keys(splits[lower]))) / max(1, len(held))
             notes.append(
                 f"{shared:,} {lower} rows also stand in {upper} ({share:.1%} of it): {done}"
             )
@@ -382,7 +405,7 @@ def _leaks(splits: dict[str, Dataset], drop: bool, notes: list[str]) -> dict[str
 def _count(splits: dict[str, Dataset], labels: tuple[str, ...], notes: list[str]) -> None:
     """Note duplicates, contradictions and labels seen once."""
     seen: dict[tuple[str, str], set[Any]] = {}
-    keys = _keys(splits["train"])
+    keys = row_keys(splits["train"])
     for key, label in zip(keys, splits["train"]["label"], strict=True):
         seen.setdefault(key, set()).add(label)
     if len(seen) < len(keys):

@@ -10,7 +10,7 @@ import typer
 
 from tinybert.errors import ConfigError
 
-__all__ = ["FLAGS", "GENERAL_FLAGS", "general_flags", "recipe_flags"]
+__all__ = ["AUGMENT_FLAGS", "FLAGS", "GENERAL_FLAGS", "general_flags", "recipe_flags"]
 
 # Flag, recipe setting for `distill`, recipe setting for `teach` (None: no such flag), type, help.
 FLAGS: tuple[tuple[str, str, str | None, Any, str], ...] = (
@@ -24,6 +24,7 @@ FLAGS: tuple[tuple[str, str, str | None, Any, str], ...] = (
     ("--test", "data.test", "data.test", str, "File of the test split."),
     ("--dev-fraction", "data.dev_fraction", "data.dev_fraction", float, "Share of train cut off."),
     ("--drop-leaks", "data.drop_leaks", "data.drop_leaks", bool, "Drop texts of two splits."),
+    ("--unlabelled", "data.unlabelled", None, list[str], "Texts to label; may be repeated."),
     ("--teacher", "teacher.model", "teacher.model", str, "Folder or Hugging Face id."),
     ("--layers", "student.layers", None, "layers", "Number, or teacher layers such as 0,2,5."),
     ("--hidden", "student.hidden", None, int, "Width of the student."),
@@ -55,6 +56,17 @@ FLAGS: tuple[tuple[str, str, str | None, Any, str], ...] = (
     ("--out", "out", "out", str, "Folder of the run."),
 )
 
+# Flag, recipe setting, type, help: those of `augment`, beside those of data and teacher.
+AUGMENT_FLAGS: tuple[tuple[str, str, Any, str], ...] = (
+    ("--source", "augment.source", str, "embeddings (if not given), mlm, vectors or wordnet."),
+    ("--p", "augment.p", float, "Probability that a word is replaced; 0.4 if not given."),
+    ("--copies", "augment.copies", int, "New texts made of each text; 20 if not given."),
+    ("--candidates", "augment.candidates", int, "Words to choose from; 15 if not given."),
+    ("--min-confidence", "augment.min_confidence", float, "Drop texts the teacher doubts more."),
+    ("--vectors", "augment.vectors", str, "File of word vectors, GloVe or word2vec text."),
+    ("--wordnet", "augment.wordnet", str, "Folder of a WordNet."),
+    ("--mlm", "augment.mlm", str, "Masked language model: folder or Hugging Face id."),
+)
 
 # Flag (or argument), recipe setting for `general`, type, help.
 GENERAL_FLAGS: tuple[tuple[str, str, Any, str], ...] = (
@@ -81,16 +93,25 @@ GENERAL_FLAGS: tuple[tuple[str, str, Any, str], ...] = (
 )
 
 
-def recipe_flags(*, teach: bool) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command the recipe's flags; its function receives the finished recipe."""
-    flags = [(flag, t if teach else d, kind, text) for flag, d, t, kind, text in FLAGS]
+def recipe_flags(command: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the recipe's flags; its function receives the finished recipe.
+
+    Args:
+        command: ``distill``, ``teach`` or ``augment``.
+    """
+    distill = command == "distill"
+    flags = [(flag, d if distill else t, kind, text) for flag, d, t, kind, text in FLAGS]
+    kept = [(flag, name, kind, text) for flag, name, kind, text in flags if name]
+    if command == "augment":
+        starts = ("data.", "teacher.model", "max_length", "seed")
+        kept = [entry for entry in kept if entry[1].startswith(starts)] + list(AUGMENT_FLAGS)
 
     def load(path: Path | None, overrides: dict[str, Any]) -> Any:
         from tinybert.distill.recipe import load
 
         return load(path, overrides)
 
-    return _with_flags([(f, name, kind, text) for f, name, kind, text in flags if name], load)
+    return _with_flags(kept, load)
 
 
 def general_flags() -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -108,9 +129,15 @@ def _with_flags(
     flags: Sequence[tuple[str, str, Any, str]],
     load: Callable[[Path | None, dict[str, Any]], Any],
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command flags that stand for settings, --recipe and --set."""
+    """Give a command flags that stand for settings, --recipe and --set.
 
-    def wrap(command: Callable[..., None]) -> Callable[..., None]:
+    Parameters of its function after the recipe are flags of that command alone.
+    """
+
+    def wrap(function: Callable[..., None]) -> Callable[..., None]:
+        _, *rest = inspect.signature(function).parameters.values()
+        own = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in rest]
+
         def run(recipe: Path | None, settings: list[str], **given: Any) -> None:
             overrides: dict[str, Any] = {}
             for flag, names, kind, _ in flags:
@@ -121,12 +148,13 @@ def _with_flags(
                 for name in names.split():
                     several = isinstance(value, list) and kind != "layers"
                     overrides[name] = overrides.get(name, []) + value if several else value
-            command(load(recipe, overrides | dict(map(_setting, settings))))
+            found = load(recipe, overrides | dict(map(_setting, settings)))
+            function(found, **{p.name: given[p.name] for p in own})
 
         parameters = [_parameter(flag, kind, text) for flag, _, kind, text in flags]
-        signature = inspect.Signature([*parameters, *_RECIPE_PARAMETERS])
+        signature = inspect.Signature([*own, *parameters, *_RECIPE_PARAMETERS])
         run.__signature__ = signature  # type: ignore[attr-defined]
-        run.__doc__, run.__name__ = command.__doc__, command.__name__
+        run.__doc__, run.__name__ = function.__doc__, function.__name__
         return run
 
     return wrap

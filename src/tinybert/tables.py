@@ -10,7 +10,7 @@ from datasets import Dataset
 
 from tinybert.errors import DataError
 
-__all__ = ["SUFFIXES", "read_table"]
+__all__ = ["SUFFIXES", "decoded_lines", "read_lines", "read_table"]
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
 
@@ -46,6 +46,22 @@ def read_table(path: str | Path) -> Dataset:
     return Dataset.from_dict(columns | {"line": [line for line, _ in rows]})
 
 
+def read_lines(path: str | Path) -> Dataset:
+    """Read a plain text file, one text a line.
+
+    Returns:
+        Columns ``text`` (without the line's end) and ``line``.
+
+    Raises:
+        DataError: No such file, or not UTF-8.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise DataError(f"{file} does not exist; wanted a text file, one text a line")
+    rows = [(number, line.rstrip("\r\n")) for number, line in decoded_lines(file)]
+    return Dataset.from_dict({"text": [t for _, t in rows], "line": [n for n, _ in rows]})
+
+
 def _parquet(file: Path) -> Dataset:
     """Read Parquet through ``datasets``."""
     try:
@@ -59,7 +75,7 @@ def _parquet(file: Path) -> Dataset:
 def _delimited(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield line and row of a CSV or TSV file."""
     tabs = file.suffix == ".tsv"
-    lines = _decoded(file)
+    lines = (line for _, line in decoded_lines(file))
     reader = (
         csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
         if tabs
@@ -87,7 +103,7 @@ def _delimited(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 def _jsonl(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield line and object of a JSON Lines file."""
-    for number, line in enumerate(_decoded(file), start=1):
+    for number, line in decoded_lines(file):
         if not line.strip():
             continue
         try:
@@ -99,12 +115,16 @@ def _jsonl(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         yield number, row
 
 
-def _decoded(file: Path) -> Iterator[str]:
-    """Yield lines as text; a byte that is not UTF-8 is named by its line."""
+def decoded_lines(file: Path) -> Iterator[tuple[int, str]]:
+    """Yield number and text of each line.
+
+    Raises:
+        DataError: A byte that is not UTF-8; it is named by its line.
+    """
     with open(file, "rb") as stream:
         for number, raw in enumerate(stream, start=1):
             try:
-                yield raw.decode("utf-8-sig" if number == 1 else "utf-8")
+                yield number, raw.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError as error:
                 value = raw[error.start : error.start + 1].hex()
                 raise DataError(

@@ -15,10 +15,10 @@ from tinybert._version import __version__
 from tinybert.distill import general_recipe
 from tinybert.distill import recipe as recipes
 from tinybert.errors import ArtifactError
-from tinybert.flags import FLAGS, GENERAL_FLAGS
+from tinybert.flags import AUGMENT_FLAGS, FLAGS, GENERAL_FLAGS
 
 COMMANDS = ("demo", "teach", "distill", "export", "quantize", "verify", "evaluate", "predict")
-COMMANDS += ("report", "info", "convert", "general")
+COMMANDS += ("report", "info", "convert", "general", "augment")
 HEAVY = ("torch", "transformers", "datasets", "onnx", "onnxruntime", "sklearn", "matplotlib")
 
 invoke = CliRunner().invoke
@@ -171,6 +171,11 @@ def test_flags_of_general_mean_settings_that_exist(flag, name):
     assert field(name, general_recipe.GeneralRecipe)
 
 
+@pytest.mark.parametrize("name", [entry[1] for entry in AUGMENT_FLAGS])
+def test_flags_of_augment_mean_settings_that_exist(name):
+    assert field(name)
+
+
 def taken(monkeypatch, command, *arguments):
     """Return the recipe that a command line leads to."""
     seen = []
@@ -226,6 +231,35 @@ def test_unknown_settings_of_general_are_named():
     result = invoke(cli.app, ["general", "--set", "training.step=3"])
     assert result.exit_code == 2
     assert "unknown setting `training.step`; did you mean `steps`?" in result.stderr
+
+
+def test_flags_of_augment_reach_the_recipe(monkeypatch):
+    seen = []
+    fake(monkeypatch, "tinybert.distill.augment", augment=lambda r, to: seen.append((r, to)))
+    arguments = ["--data", "a.csv", "--teacher", "t", "--to", "more.csv", "--source", "vectors"]
+    arguments += ["--vectors", "v.txt", "--copies", "5", "--min-confidence", "0.5", "--seed", "3"]
+    result = invoke(cli.app, ["augment", *arguments])
+    assert result.exit_code == 0, result.output
+    (found, to), settings = seen[0], seen[0][0].augment
+    assert (str(to), found.data.source, found.teacher.model, found.seed) == (
+        "more.csv",
+        "a.csv",
+        "t",
+        3,
+    )
+    assert (settings.source, settings.vectors, settings.copies) == ("vectors", "v.txt", 5)
+    assert (settings.p, settings.candidates, settings.min_confidence) == (0.4, 15, 0.5)
+    assert invoke(cli.app, ["augment", "--data", "a.csv"]).exit_code == 2
+
+
+def test_unlabelled_files_may_be_several(monkeypatch, tmp_path):
+    assert taken(monkeypatch, "distill").data.unlabelled == ()
+    found = taken(monkeypatch, "distill", "--unlabelled", "a.txt", "--unlabelled", "b.csv")
+    assert found.data.unlabelled == ("a.txt", "b.csv")
+    found = taken(monkeypatch, "distill", "--set", "data.unlabelled=a.txt")
+    assert found.data.unlabelled == ("a.txt",)
+    recipes.save(found, tmp_path / "again.toml")
+    assert recipes.load(tmp_path / "again.toml") == found
 
 
 @pytest.mark.parametrize(

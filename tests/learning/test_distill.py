@@ -220,7 +220,7 @@ def test_teach_gives_a_plain_folder(settings):
 def test_crops_are_passages_that_only_the_teacher_labels():
     from datasets import Dataset
 
-    from tinybert.distill.augment import add_crops
+    from tinybert.distill.crops import add_crops
 
     texts = ["one two three four five six seven eight", "短信里有很多很多的字没有空格", "two words"]
     train = Dataset.from_dict({"text": texts, "label": [0, 1, 0], "line": [1, 2, 3]})
@@ -229,6 +229,7 @@ def test_crops_are_passages_that_only_the_teacher_labels():
     added = [row for row in rows if row["passage"]]
     assert added
     assert all(row["text"] in texts[row["line"] - 1] for row in added)
+    assert all(row["label"] is None for row in added)
     assert len({row["text"] for row in added}) == len(added)
     assert add_crops(train, 4, seed=0)["text"][:] == rows["text"][:]
 

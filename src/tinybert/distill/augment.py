@@ -1,66 +1,225 @@
-"""More text for the teacher to label: random passages of the training texts."""
+"""More text for the teacher to label: training texts with some words replaced (Algorithm 1)."""
 
-import re
+import sys
+from collections.abc import Callable, Collection, Iterable, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
-from datasets import Dataset, concatenate_datasets
+from datasets import Dataset
+from tqdm import tqdm
+from transformers import PreTrainedModel
 
-__all__ = ["add_crops", "sample"]
+from tinybert.data import TaskData, row_keys
+from tinybert.distill.infer import load_classifier, resolve
+from tinybert.distill.label import check_target, label_rows, write_rows
+from tinybert.distill.proposals import Source, check_source, open_source
+from tinybert.distill.recipe import AugmentSettings, Recipe
+from tinybert.distill.teach import check_teacher, has_head, save_model
+from tinybert.distill.texts import load_data
+from tinybert.distill.trainer import use_bf16
+from tinybert.distill.words import Split, like, splitter
+from tinybert.errors import ConfigError
+from tinybert.text import Tokenizer
 
-_SHARE = (0.2, 0.8)
+__all__ = ["augment", "augmented_rows", "vary"]
+
+Say = Callable[[str], None]
+
+_CHUNK = 256
 
 
-def add_crops(train: Dataset, copies: int, *, seed: int) -> Dataset:
-    """Return the training rows and, after them, random passages of their texts.
-
-    Each passage is a run of words (of characters where a text has no spaces) of 20 to 80 % of the
-    text's length. In a pair one of the two texts, drawn at random, is cut. Passages carry the label
-    of their row, which need not hold for them: only the teacher's answers may be learned from them.
+def augment(recipe: Recipe, to: str | Path, say: Say = print) -> Path:
+    """Write new texts into a file: made of the training texts and labelled by the teacher.
 
     Args:
-        train: Columns ``text``, ``text2`` (pairs only), ``label``, ``line``.
-        copies: Passages a row; repeated and one-word passages are left out.
-        seed: Seeds the draw.
+        recipe: Sections ``data``, ``teacher.model`` (fine-tuned) and ``augment`` are used; a source
+            of ``none`` means ``embeddings``.
+        to: A file that ends in .jsonl, .csv or .tsv. Its columns: ``text``, ``text2`` (pairs only),
+            ``label`` and ``score`` (the teacher's answer and its probability), ``origin`` (line of
+            the row it was made of), ``source``, ``copy``.
+        say: Told of each step, and at the end how many rows were made and dropped.
 
     Returns:
-        The rows, then the passages, with a column ``passage`` that tells them apart.
+        The file.
+
+    Raises:
+        TinyBertError: Data, teacher, source or file cannot be used, or no new text came out.
     """
-    rows = train.add_column("passage", [False] * len(train))
-    if copies == 0:
-        return rows
-    random = np.random.default_rng(seed)
-    pair = "text2" in train.column_names
-    seen = set(train["text"])
-    found: dict[str, list[object]] = {name: [] for name in rows.column_names}
-    for row in train:
-        for _ in range(copies):
-            name = "text2" if pair and random.random() < 0.5 else "text"
-            cut = _passage(row[name], random)
-            key = cut if not pair else "\n".join((row | {name: cut})[n] for n in ("text", "text2"))
-            if not cut or key in seen:
+    settings = recipe.augment
+    if settings.source == "none":
+        settings = settings.model_copy(update={"source": "embeddings"})
+    check_source(settings)
+    data = load_data(recipe, say)
+    check_target(to, data)
+    model = recipe.teacher.model
+    if not has_head(model):
+        raise ConfigError(
+            f"teacher {model} has no fine-tuned head to label texts with; "
+            "fine-tune it first (`tinybert teach`)"
+        )
+    teacher = load_classifier(model)
+    folder = resolve(model)
+    with TemporaryDirectory() as spare:
+        if not (Path(folder) / "tokenizer.json").is_file():
+            folder = str(Path(spare) / "teacher")
+            save_model(teacher, model, folder)
+        tokenizer = Tokenizer(folder, max_length=recipe.max_length)
+        check_teacher(teacher, model, tokenizer, data, recipe.max_length)
+        rows = augmented_rows(settings, data, teacher, folder, tokenizer, recipe, say)
+    write_rows(rows, to)
+    say(f"augmented texts: {to}")
+    return Path(to)
+
+
+def augmented_rows(
+    settings: AugmentSettings,
+    data: TaskData,
+    teacher: PreTrainedModel,
+    folder: str | Path,
+    tokenizer: Tokenizer,
+    recipe: Recipe,
+    say: Say,
+) -> Dataset:
+    """Return new texts made of the training texts, labelled by the teacher.
+
+    Args:
+        settings: The source and its numbers.
+        data: The task. No new text is one of train, dev or test, and none comes twice.
+        teacher, folder, tokenizer: The teacher, its folder and its tokenizer.
+        recipe: Seed and precision.
+        say: Told how many rows were made and dropped.
+
+    Returns:
+        Columns ``text``, ``text2`` (pairs only), ``label``, ``score``, ``origin``, ``source``,
+        ``copy`` (1 to N_a).
+
+    Raises:
+        ConfigError: No new text came out.
+    """
+    names = ["text", "text2"] if data.pair else ["text"]
+    texts = [text for name in names for text in data.train[name]]
+    source = open_source(settings, texts, teacher, folder)
+    variants = [
+        vary(
+            list(data.train[name]),
+            source,
+            copies=settings.copies,
+            p=settings.p,
+            seed=(recipe.seed, n),
+        )
+        for n, name in enumerate(names)
+    ]
+    held = {key for split in data.splits().values() for key in row_keys(split)}
+    rows, doubles = _new_rows(data.train, names, variants, source.name, held)
+    made, unsure = len(rows), 0
+    if made:
+        bf16 = use_bf16(recipe.precision)
+        rows = label_rows(rows, teacher, folder, tokenizer, data, bf16=bf16, say=say)
+        if data.task == "classification":
+            scores = enumerate(rows["score"])
+            rows = rows.select([i for i, score in scores if score >= settings.min_confidence])
+            unsure = made - len(rows)
+        elif settings.min_confidence:
+            say("min_confidence is for classes: a regression's texts are all kept")
+    said = (
+        f"{len(rows):,} texts made of {len(data.train):,} by {source.name}; dropped: {doubles:,} "
+        f"duplicates or texts of the data, {unsure:,} for confidence below "
+        f"{settings.min_confidence:g}"
+    )
+    if not len(rows):
+        raise ConfigError(f"{said}; wanted another source, a larger p or a lower min_confidence")
+    say(said)
+    order = [*names, "label", "score", "origin", "source", "copy"]
+    return rows.select_columns(order)
+
+
+def vary(
+    texts: Sequence[str],
+    source: Source,
+    *,
+    copies: int,
+    p: float,
+    seed: int | Sequence[int],
+) -> list[list[str]]:
+    """Return N_a variants of each text.
+
+    In each copy, for each word, u ~ U(0, 1) is drawn; where u ≤ p_t the word becomes one of its K
+    candidates, each as likely; a word without candidates stays. Spaces and punctuation stay, and
+    the new word takes the capitals of the old one.
+
+    Args:
+        texts: N texts.
+        source: Gives the K candidates of a word in its text.
+        copies: N_a.
+        p: p_t, 0 to 1.
+        seed: Seeds every draw; which texts are asked about together changes nothing.
+
+    Returns:
+        N lists of N_a texts; a variant may be the text itself.
+
+    Source: Jiao et al. 2020, Algorithm 1.
+    Differs: candidates are asked for only where a copy replaces the word. The official code skips
+        stop words and every word with a letter outside a to z.
+    """
+    random, split = np.random.default_rng(seed), splitter(source.known)
+    made: list[list[str]] = []
+    with tqdm(total=len(texts), desc="augmenting", disable=not sys.stderr.isatty()) as bar:
+        for start in range(0, len(texts), _CHUNK):
+            splits = [split(text) for text in texts[start : start + _CHUNK]]
+            shapes = [(copies, len(found.words)) for found in splits]
+            draws = [(random.random(shape) <= p, random.random(shape)) for shape in shapes]
+            slots = [
+                (i, int(j))
+                for i, (chosen, _) in enumerate(draws)
+                for j in np.flatnonzero(chosen.any(0))
+            ]
+            candidates = dict(zip(slots, source.propose(splits, slots), strict=True))
+            for i, (found, (chosen, picks)) in enumerate(zip(splits, draws, strict=True)):
+                options = [candidates.get((i, j), ()) for j in range(len(found.words))]
+                made.append(
+                    [_copy(found, options, *row) for row in zip(chosen, picks, strict=True)]
+                )
+            bar.update(len(splits))
+    return made
+
+
+def _copy(
+    split: Split,
+    options: Sequence[Sequence[str]],
+    chosen: Iterable[np.bool_],
+    picks: Iterable[np.float64],
+) -> str:
+    """Return a text with the chosen words replaced."""
+    return split.join(
+        [
+            like(word, found[int(pick * len(found))]) if yes and found else word
+            for word, found, yes, pick in zip(split.words, options, chosen, picks, strict=True)
+        ]
+    )
+
+
+def _new_rows(
+    train: Dataset,
+    names: Sequence[str],
+    variants: Sequence[Sequence[Sequence[str]]],
+    source: str,
+    held: Collection[tuple[str, str]],
+) -> tuple[Dataset, int]:
+    """Return the variants that are new, and how many were not.
+
+    A copy of a pair joins the same copy of both texts: each was made of the pair's own text.
+    """
+    seen, doubles = set(held), 0
+    found: dict[str, list[object]] = {name: [] for name in (*names, "origin", "source", "copy")}
+    for row, line in enumerate(train["line"]):
+        for copy, texts in enumerate(zip(*(column[row] for column in variants), strict=True), 1):
+            key = (texts[0].strip(), texts[-1].strip() if len(texts) > 1 else "")
+            if key in seen:
+                doubles += 1
                 continue
             seen.add(key)
-            for column, value in (row | {name: cut, "passage": True}).items():
-                found[column].append(value)
-    extra = Dataset.from_dict(found, features=rows.features)
-    return concatenate_datasets([rows, extra])
-
-
-def sample(texts: Dataset, rows: int | None, seed: int) -> Dataset:
-    """Return at most so many rows, drawn by seed, in their old order; None takes all."""
-    if rows is None or rows >= len(texts):
-        return texts
-    return texts.select(np.sort(np.random.default_rng(seed).permutation(len(texts))[:rows]))
-
-
-def _passage(text: str, random: np.random.Generator) -> str:
-    """Return a random run of words, or of characters where there are few spaces."""
-    words = text.split()
-    units = words if len(words) * 12 > len(text) else re.findall(r"[A-Za-z0-9]+|\S", text)
-    joint = " " if units is words else ""
-    if len(units) < 3:
-        return ""
-    low, high = (round(share * len(units)) for share in _SHARE)
-    length = int(random.integers(max(2, low), max(2, high) + 1))
-    start = int(random.integers(0, len(units) - length + 1))
-    return joint.join(units[start : start + length])
+            values = (*texts, line, source, copy)
+            for name, value in zip(found, values, strict=True):
+                found[name].append(value)
+    return Dataset.from_dict(found), doubles

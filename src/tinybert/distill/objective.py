@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from tinybert.distill.infer import has_types
+from tinybert.distill.outputs import NO_LABEL
 from tinybert.distill.recipe import Stage
 from tinybert.errors import ConfigError
 from tinybert.first_token import first_token_only
@@ -86,7 +87,7 @@ class Objective(nn.Module):
             input_ids: Int64 (B, T).
             attention_mask: Int64 (B, T), 1 on tokens.
             token_type_ids: Int64 (B, T).
-            labels: Int64 (B,), or float (B,) for regression.
+            labels: Int64 (B,), or float (B,) for regression; ``NO_LABEL``, or NaN: it has none.
             teacher: ``teacher_logits`` (B, C), ``hidden_N`` (B, T, E), ``scores_N`` (B, H, T, T).
 
         Returns:
@@ -149,13 +150,17 @@ class Objective(nn.Module):
         if stage.hard_labels:
             if labels is None:
                 raise ConfigError("hard_labels is above 0 but the data have no labels")
-            loss = (
-                F.mse_loss(logits[:, 0], labels.float())
-                if self._regression
-                else F.cross_entropy(logits, labels)
-            )
-            parts["labels"] = (stage.hard_labels, loss)
+            parts["labels"] = (stage.hard_labels, self._labels_loss(logits, labels))
         return parts
+
+    def _labels_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the mean over the batch; a row without a label adds nothing to it."""
+        if self._regression:
+            known = ~labels.isnan()
+            total = F.mse_loss(logits[known, 0], labels[known].float(), reduction="sum")
+        else:
+            total = F.cross_entropy(logits, labels, ignore_index=NO_LABEL, reduction="sum")
+        return total / len(labels)
 
     def _projection(self, layer: int) -> Tensor | None:
         """Return W of a layer, or None where the widths agree."""

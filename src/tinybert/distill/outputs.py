@@ -1,6 +1,7 @@
 """Teacher outputs as columns: computed once, kept on disk, read by every later run."""
 
 import hashlib
+import math
 import os
 import shutil
 from collections.abc import Callable, Sequence
@@ -24,8 +25,9 @@ from tinybert.first_token import first_token_only
 from tinybert.observe import Observer
 from tinybert.text import Tokenizer, pad_batch
 
-__all__ = ["Collator", "add_teacher_outputs", "cache_folder", "tokenize"]
+__all__ = ["NO_LABEL", "Collator", "add_teacher_outputs", "cache_folder", "tokenize"]
 
+NO_LABEL = -100
 _CHUNK = 512
 
 
@@ -37,9 +39,14 @@ def cache_folder() -> Path:
 def tokenize(split: Dataset, tokenizer: Tokenizer, data: TaskData) -> Dataset:
     """Return the rows a model reads.
 
+    Args:
+        split: Columns ``text``, ``text2`` (pairs only) and ``label``, None where nobody gave one.
+        tokenizer: The model's tokenizer.
+        data: The task.
+
     Returns:
         Columns ``input_ids`` and ``token_type_ids`` (lists of int), ``length`` (tokens) and
-        ``labels`` (int64 class, or float32 target).
+        ``labels`` (int64 class, or float32 target); ``NO_LABEL``, or NaN, where there is none.
     """
     ids, types = tokenizer.encode(split["text"], split["text2"] if data.pair else None)
     features = datasets.Features(
@@ -50,11 +57,12 @@ def tokenize(split: Dataset, tokenizer: Tokenizer, data: TaskData) -> Dataset:
             "labels": datasets.Value("float32" if data.task == "regression" else "int64"),
         }
     )
+    missing = math.nan if data.task == "regression" else NO_LABEL
     columns = {
         "input_ids": ids,
         "token_type_ids": types,
         "length": [len(row) for row in ids],
-        "labels": list(split["label"]),
+        "labels": [missing if label is None else label for label in split["label"]],
     }
     return Dataset.from_dict(columns, features=features)
 

@@ -5,12 +5,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from tinybert.artifact import write_atomic
 from tinybert.errors import ConfigError, near_miss
 
 __all__ = [
+    "AugmentSettings",
     "DataSettings",
     "EncoderSettings",
     "LayerStage",
@@ -36,7 +37,9 @@ class _Section(BaseModel):
 
 
 class DataSettings(_Section):
-    """Where the labelled texts are and which columns hold what (see ``data.load``).
+    """Where the texts are and which columns hold what (see ``data.load``).
+
+    ``unlabelled`` names a file, or several, of texts that the teacher labels in both stages.
 
     Without a source: the data of the task that is named, else ``helpdesk``.
     """
@@ -51,6 +54,14 @@ class DataSettings(_Section):
     test: str | None = None
     dev_fraction: float = Field(0.1, gt=0, lt=0.9)
     drop_leaks: bool = False
+    unlabelled: tuple[str, ...] = ()
+    unlabelled_rows: int | None = Field(None, ge=1)
+
+    @field_validator("unlabelled", mode="before")
+    @classmethod
+    def _one_or_more(cls, value: Any) -> Any:
+        """Take a single file for a list of one."""
+        return (value,) if isinstance(value, str) else value
 
 
 class TeacherSettings(_Section):
@@ -91,6 +102,26 @@ class StudentSettings(EncoderSettings):
 
     base: str | None = None
     crops: int = Field(0, ge=0)
+
+
+class AugmentSettings(_Section):
+    """New texts out of the training texts, labelled by the teacher (Algorithm 1 of the paper).
+
+    ``source`` says where the ``candidates`` of a word come from. Each of the ``copies`` of a text
+    replaces each word with probability ``p``. Texts of whose answer the teacher is less sure than
+    ``min_confidence`` are left out. ``vectors`` (a file), ``wordnet`` (a folder) and ``mlm`` (a
+    folder or hub id) are what the source of that name reads; ``mlm`` reads ``vectors`` too, for
+    words of several pieces.
+    """
+
+    source: Literal["none", "embeddings", "mlm", "vectors", "wordnet"] = "none"
+    p: float = Field(0.4, ge=0, le=1)
+    copies: int = Field(20, ge=1)
+    candidates: int = Field(15, ge=1)
+    min_confidence: float = Field(0.0, ge=0, le=1)
+    vectors: str | None = None
+    wordnet: str | None = None
+    mlm: str | None = None
 
 
 class Stage(_Section):
@@ -151,6 +182,7 @@ class Recipe(_Section):
     data: DataSettings = DataSettings()
     teacher: TeacherSettings = TeacherSettings()
     student: StudentSettings = StudentSettings()
+    augment: AugmentSettings = AugmentSettings()
     layer_stage: LayerStage = LayerStage()
     prediction_stage: PredictionStage = PredictionStage()
     ship: ShipSettings = ShipSettings()

@@ -7,17 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from datasets import Dataset
 from transformers import PreTrainedModel, set_seed
 
 from tinybert import data as data_room
 from tinybert.artifact import write_atomic
 from tinybert.data import TaskData
-from tinybert.distill.augment import add_crops, sample
+from tinybert.distill.augment import augmented_rows
+from tinybert.distill.crops import add_crops, sample
 from tinybert.distill.folder import open_folder, versions
 from tinybert.distill.infer import load_classifier, load_report, resolve, save_tokenizer
+from tinybert.distill.label import write_rows
 from tinybert.distill.objective import Objective, teacher_columns
 from tinybert.distill.outputs import Collator, add_teacher_outputs, tokenize
 from tinybert.distill.processes import first_alone, spoken_once
+from tinybert.distill.proposals import check_source
 from tinybert.distill.recipe import Recipe, Stage
 from tinybert.distill.start import check_base, start_student
 from tinybert.distill.teach import (
@@ -28,8 +32,10 @@ from tinybert.distill.teach import (
     save_model,
     settings_for,
 )
+from tinybert.distill.texts import extend, load_data
 from tinybert.distill.trainer import run_stage, use_bf16
 from tinybert.mapping import layer_map
+from tinybert.tables import read_table
 from tinybert.text import Tokenizer
 
 __all__ = ["distill", "teach"]
@@ -48,7 +54,7 @@ def teach(recipe: Recipe, say: Say = print) -> Path:
     """
     say = spoken_once(say)
     run = open_folder(recipe)
-    data = _load(recipe, say)
+    data = load_data(recipe, say)
     teacher, _, _ = _teacher(recipe, data, run, say, {})
     return Path(teacher)
 
@@ -69,8 +75,9 @@ def distill(recipe: Recipe, say: Say = print) -> Path:
     """
     say = spoken_once(say)
     check_base(recipe.student, recipe.teacher.model, recipe.max_length)
+    check_source(recipe.augment)
     run = open_folder(recipe)
-    data = _load(recipe, say)
+    data = load_data(recipe, say)
     seconds: dict[str, float] = {}
     folder, teacher, tokenizer = _teacher(recipe, data, run, say, seconds)
     teacher_dev = check_teacher(teacher, folder, tokenizer, data, recipe.max_length)
@@ -88,18 +95,6 @@ def distill(recipe: Recipe, say: Say = print) -> Path:
             data_room.save(data, run / "data")
             _write_run(recipe, data, run, folder, student, seconds, dev)
     return run
-
-
-def _load(recipe: Recipe, say: Say) -> TaskData:
-    """Read the data and say what was found."""
-    settings = recipe.data.model_dump()
-    data = data_room.load(settings.pop("source"), **settings, seed=recipe.seed)
-    counts = ", ".join(f"{name} {len(rows):,}" for name, rows in data.splits().items())
-    what = f"{len(data.labels)} labels" if data.labels else "real-valued targets"
-    say(f"data {data.name}: {counts}; {'pairs, ' if data.pair else ''}{what}")
-    for note in data.notes:
-        say(f"  {note}")
-    return data
 
 
 def _teacher(
@@ -168,9 +163,7 @@ def _stages(
         int(student.config.num_hidden_layers),
         int(config.num_hidden_layers),
     )
-    texts = add_crops(data.train, recipe.student.crops, seed=recipe.seed)
-    if len(texts) > len(data.train):
-        say(f"{len(texts) - len(data.train):,} passages of the train texts added for the teacher")
+    texts = _texts(recipe, data, run, say, teacher, folder, tokenizer)
     collate = Collator(tokenizer.pad_id, int(config.num_attention_heads))
     for name, stage in (("layer", recipe.layer_stage), ("prediction", recipe.prediction_stage)):
         if stage.epochs == 0:
@@ -210,6 +203,33 @@ def _stages(
         )
         seconds[name] = time.monotonic() - started
         student.eval()
+
+
+def _texts(
+    recipe: Recipe,
+    data: TaskData,
+    run: Path,
+    say: Say,
+    teacher: PreTrainedModel,
+    folder: str,
+    tokenizer: Tokenizer,
+) -> Dataset:
+    """Return the train rows and, without labels, every other text that the teacher labels."""
+    texts = add_crops(data.train, recipe.student.crops, seed=recipe.seed)
+    if len(texts) > len(data.train):
+        say(f"{len(texts) - len(data.train):,} passages of the train texts added for the teacher")
+    if recipe.augment.source != "none":
+        path = run / "augmented.jsonl"
+        if not path.is_file():
+            made = augmented_rows(recipe.augment, data, teacher, folder, tokenizer, recipe, say)
+            write_rows(made, path)
+        added = read_table(path)
+        say(f"{len(added):,} augmented texts added for the teacher ({path})")
+        texts = extend(texts, added)
+    if data.unlabelled is not None:
+        say(f"{len(data.unlabelled):,} unlabelled texts added for the teacher")
+        texts = extend(texts, data.unlabelled)
+    return texts
 
 
 def _label_only(
