@@ -7,7 +7,8 @@ Examples:
 DIR holds a folder ``sst2`` with train.tsv, dev.tsv and test.tsv (columns label, sentence): the
 Stanford Sentiment Treebank as GLUE cuts it (Hugging Face id ``stanfordnlp/sst2``), with the test
 labels of the original treebank. ``sst2-sentences`` keeps the train phrases that are no part of a
-longer one. Interrupted, the same command goes on where it stopped.
+longer one. Interrupted, the same command goes on where it stopped; students that stand in
+bench/results already, made with the same settings, are not made again (``--again`` makes them).
 """
 
 import argparse
@@ -27,12 +28,12 @@ HERE = Path(__file__).parent
 SETS: dict[str, dict[str, Any]] = {
     "helpdesk": {"epochs": {3: (4, 4), 2: (4, 4)}, "label_only": True, "teachers": True},
     "sst2-sentences": {
-        "epochs": {4: (2, 2), 3: (4, 4), 2: (5, 4)},
+        "epochs": {4: (2, 2), 3: (6, 5), 2: (8, 6)},
         "label_only": False,
         "teachers": True,
     },
     "sst2": {
-        "epochs": {4: (1, 0.5), 3: (1, 0.75), 2: (1, 1)},
+        "epochs": {4: (1, 0.5), 3: (2, 1), 2: (3, 2)},
         "label_only": False,
         "teachers": False,
     },
@@ -47,13 +48,11 @@ def main() -> None:
     work = Path(arguments.work)
     for name in arguments.sets:
         source = prepare(name, arguments.data, work)
-        teachers = arguments.seeds if SETS[name]["teachers"] else [0]
-        layers = arguments.layers or list(SETS[name]["epochs"])
+        students = missing(name, work, arguments)
+        seeds = list(dict.fromkeys(seed for seed, _ in students))
+        teachers = seeds if SETS[name]["teachers"] or not seeds else [0]
         with ThreadPoolExecutor(arguments.workers) as pool:
-            for jobs in (
-                [(seed, 0) for seed in teachers],
-                [(seed, count) for seed in arguments.seeds for count in layers],
-            ):
+            for jobs in ([(seed, 0) for seed in teachers], students):
                 list(
                     pool.map(
                         lambda job, name=name, source=source: start_job(
@@ -63,6 +62,27 @@ def main() -> None:
                     )
                 )
         write_results(name, source, work, arguments)
+
+
+def missing(name: str, work: Path, arguments: argparse.Namespace) -> list[tuple[int, int]]:
+    """Return seed and layers of the students that are not in the results yet."""
+    from _results import read
+
+    found = read(f"quality-{arguments.name or name}") or {"rows": []}
+    layers = arguments.layers or list(SETS[name]["epochs"])
+    wanted = [(seed, count) for seed in arguments.seeds for count in layers]
+    if arguments.again:
+        for seed, count in wanted:
+            row_path(work, arguments.name or name, seed, count).unlink(missing_ok=True)
+        return wanted
+    for row in found["rows"]:
+        job = (row["seed"], row["layers"])
+        if job in wanted and row["epochs"] == list(SETS[name]["epochs"][row["layers"]]):
+            wanted.remove(job)
+            path = row_path(work, arguments.name or name, *job)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(row, indent=1), encoding="utf-8")
+    return wanted
 
 
 def parse() -> argparse.Namespace:
@@ -79,6 +99,7 @@ def parse() -> argparse.Namespace:
         "--set", nargs="+", default=[], help="other settings, as in layer_stage.attention=1"
     )
     parser.add_argument("--name", help="name of the results with other settings")
+    parser.add_argument("--again", action="store_true", help="make all students anew")
     parser.add_argument("--job", help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -195,6 +216,7 @@ def run_job(
         "settings": settings,
         "seed": seed,
         "layers": layers,
+        "epochs": list(epochs or ()),
         **row,
         "int8_mb": int8 / 1e6,
         "int8_of_fp32": int8 / fp32,
