@@ -1,4 +1,4 @@
-"""int8 weights: one scale a column in matrix products, one a row in embedding tables."""
+"""Rewrites weights as int8: a scale a column in matrix products, a row in embedding tables."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,7 +11,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from tinybert.artifact import FP32, INT8, read_card, write_card
-from tinybert.errors import ArtifactError
+from tinybert.errors import ArtifactError, ConfigError
 from tinybert.ship.export import refresh_card
 from tinybert.ship.model_card import write_model_card
 
@@ -39,10 +39,13 @@ def quantize(artifact: str | Path, *, keep_fp32: bool = False, bits: int = 8) ->
 
     Raises:
         ArtifactError: The folder holds no float32 model.
+        ConfigError: ``bits`` is out of range.
 
     Differs: ONNX Runtime's dynamic quantization gives a batch's activations one scale and an
         embedding table one scale; both cost accuracy.
     """
+    if not 2 <= bits <= 8:
+        raise ConfigError(f"bits is {bits}; wanted 2 to 8")
     folder = Path(artifact)
     card = read_card(folder)
     source, target = folder / FP32, folder / INT8
