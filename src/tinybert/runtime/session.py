@@ -51,6 +51,8 @@ class Session:
         self._tokenizer = Tokenizer(folder, max_length=card.max_length)
         options = ort.SessionOptions()
         options.log_severity_level = 3
+        # Without VNNI the fast int8 product adds two products in 16 bits, which can overflow.
+        options.add_session_config_entry("session.x64quantprecision", "1")
         if threads is not None:
             options.intra_op_num_threads = threads
             options.inter_op_num_threads = 1

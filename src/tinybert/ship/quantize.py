@@ -32,7 +32,9 @@ def quantize(artifact: str | Path, *, keep_fp32: bool = False, bits: int = 8) ->
         artifact: A folder from ``export``, with ``onnx/model.onnx``.
         keep_fp32: Leave the float32 model beside it.
         bits: Bits of a weight, 2 to 8. With 7 no sum of two products leaves 16 bits, which
-            processors without VNNI instructions add in.
+            processors without VNNI instructions add in; with 8 ``tinybert.load`` asks ONNX Runtime
+            for slower products there, and other programs must ask too
+            (``session.x64quantprecision``).
 
     Returns:
         The int8 file.
