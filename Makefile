@@ -26,7 +26,7 @@ demo: $(READY)
 	$(BIN)/tinybert demo --out $(OUT)
 
 test: $(DEV)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 check: $(DEV)
 	$(BIN)/ruff check .

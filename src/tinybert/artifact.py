@@ -121,8 +121,15 @@ def _check_values(path: Path, values: dict[str, Any]) -> None:
         raise ArtifactError(
             f"{path}: task `{values['task']}` is not one of {', '.join(TASKS)}; upgrade tinybert"
         )
-    if values["task"] == "classification" and len(values["labels"]) < 2:
-        raise ArtifactError(f"{path}: {len(values['labels'])} labels; wanted at least 2")
+    labels = values["labels"]
+    if values["task"] == "classification" and len(labels) < 2:
+        raise ArtifactError(f"{path}: {len(labels)} labels; wanted at least 2")
+    if not all(isinstance(label, str) for label in labels) or len(set(labels)) < len(labels):
+        raise ArtifactError(f"{path}: labels are {labels}; wanted different texts; export again")
+    if values["max_length"] < 4:
+        raise ArtifactError(
+            f"{path}: max_length is {values['max_length']}; wanted at least 4; export again"
+        )
 
 
 def write_card(folder: str | Path, card: Card) -> None:

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer as _Backend
 
-from tinybert.errors import ArtifactError, ConfigError
+from tinybert.errors import ArtifactError, ConfigError, DataError
 
-__all__ = ["Tokenizer", "pad_batch"]
+__all__ = ["Tokenizer", "lone_surrogate", "pad_batch"]
 
 _PAD_NAMES = ("[PAD]", "<pad>")
 
@@ -63,9 +63,18 @@ class Tokenizer:
         Returns:
             ``(ids, type_ids)``: for each text its token ids and its segment ids, in order, each
             at most ``max_length`` long.
+
+        Raises:
+            DataError: A text holds half of a surrogate pair.
         """
         batch = list(texts) if texts2 is None else list(zip(texts, texts2, strict=True))
-        encodings = self._backend.encode_batch_fast(batch)
+        try:
+            encodings = self._backend.encode_batch_fast(batch)
+        except TypeError:
+            for i, parts in enumerate(zip(texts, texts2 or texts, strict=True)):
+                for problem in filter(None, map(lone_surrogate, parts)):
+                    raise DataError(f"input {i} {problem}") from None
+            raise
         return [e.ids for e in encodings], [e.type_ids for e in encodings]
 
     def untruncated_lengths(
@@ -102,6 +111,23 @@ class Tokenizer:
     def save(self, folder: str | Path) -> None:
         """Write ``tokenizer.json`` with this truncation and no padding into a folder."""
         self._backend.save(str(Path(folder) / "tokenizer.json"))
+
+
+def lone_surrogate(text: str) -> str:
+    """Say where a text holds half of a surrogate pair, which UTF-8 cannot write; else nothing.
+
+    >>> lone_surrogate("smile " + chr(0xD83D))
+    'holds U+D83D at character 7, half of a surrogate pair; wanted valid Unicode'
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        code = ord(text[error.start])
+        return (
+            f"holds U+{code:04X} at character {error.start + 1}, half of a surrogate pair; "
+            "wanted valid Unicode"
+        )
+    return ""
 
 
 def pad_batch(

@@ -429,7 +429,7 @@ def test_targets_that_nobody_gave_add_nothing_either(encoder):
 def test_passages_have_no_label_to_learn_from(encoder, task):
     rows = Dataset.from_dict({"text": ["a the film story was it one"], "label": [1], "line": [1]})
     labels = ("x", "y") if task == "classification" else ()
-    data = TaskData(rows, rows, None, task, labels, pair=False, name="t")
+    data = TaskData(rows, rows, None, task, labels, pair=False, name="t", metric="accuracy")
     tokens = tokenize(add_crops(rows, 5, seed=0), Tokenizer(encoder, max_length=32), data)
     first, *rest = tokens["labels"]
     assert first == 1

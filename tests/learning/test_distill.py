@@ -235,7 +235,7 @@ def test_crops_are_passages_that_only_the_teacher_labels():
 
 
 def test_two_processes_train_one_student(settings, tmp_path):
-    more = {"out": str(tmp_path / "two"), "ship.baselines": True}
+    more = {"out": str(tmp_path / "two"), "ship.baselines": True, "prediction_stage.epochs": 10}
     more |= {f"{part}.batch_size": 8 for part in ("teacher", "layer_stage", "prediction_stage")}
     code = (
         "import json, sys; from tinybert.distill import recipe; "

@@ -134,7 +134,7 @@ def _complete(
     missing = [name for name in names if name not in found]
     if not missing:
         return
-    todo = _Compute(teacher, pad_id, missing, bf16)
+    todo = _Compute(teacher.to(_device()), pad_id, missing, bf16)
     size = _predicted_bytes(rows, teacher, todo.hidden, todo.scores)
     folder.mkdir(parents=True, exist_ok=True)
     _check_disk(folder, size)
@@ -151,6 +151,11 @@ def _complete(
         new_fingerprint=f"{key}-{len(missing)}",
         desc="teacher",
     )
+
+
+def _device() -> torch.device:
+    """Return where a teacher is quickest."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _cached(folder: Path, key: str) -> dict[str, Path]:

@@ -63,6 +63,12 @@ class Session:
             reason = str(error).strip().splitlines()[0]
             raise ArtifactError(f"{model} cannot be run: {reason}") from error
         self._inputs = [node.name for node in self._session.get_inputs()]
+        self._width = max(1, len(card.labels))
+        found = self._session.get_outputs()[0].shape[-1]
+        if found != self._width:
+            raise ArtifactError(
+                f"{model} gives {found} values a text, the card wants {self._width}; export again"
+            )
 
     def logits(self, inputs: Iterable[Input]) -> npt.NDArray[np.float32]:
         """Return the model's raw outputs; sorted by length inside, order kept.
@@ -77,12 +83,11 @@ class Session:
             DataError: Not a list, or an element that is not what the model takes.
         """
         texts, texts2 = self._check(inputs)
-        width = max(1, len(self.card.labels))
         if not texts:
-            return np.zeros((0, width), dtype=np.float32)
+            return np.zeros((0, self._width), dtype=np.float32)
         ids, type_ids = self._tokenizer.encode(texts, texts2)
         order = sorted(range(len(ids)), key=lambda i: -len(ids[i]))
-        out = np.empty((len(ids), width), dtype=np.float32)
+        out = np.empty((len(ids), self._width), dtype=np.float32)
         for start in range(0, len(order), self.batch_size):
             rows = order[start : start + self.batch_size]
             batch = pad_batch(
@@ -97,6 +102,8 @@ class Session:
         wanted = "a pair of texts (text, text2)" if self.card.pair else "a text"
         if isinstance(inputs, str):
             raise DataError(f"one text was given; wanted a list: [{_short(inputs)}]")
+        if not isinstance(inputs, Iterable):
+            raise DataError(f"{_short(inputs)} was given; wanted a list, each item {wanted}")
         items: Sequence[Input] = list(inputs)
         for i, item in enumerate(items):
             if not (_is_pair(item) if self.card.pair else isinstance(item, str)):

@@ -2,10 +2,10 @@
 
 import csv
 import json
+import reprlib
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any, TextIO
@@ -13,22 +13,13 @@ from typing import IO, Any, TextIO
 from tinybert.errors import ConfigError, DataError
 from tinybert.runtime.classify import Classifier
 from tinybert.runtime.regress import Regressor
-from tinybert.runtime.session import Input
+from tinybert.runtime.rows import Row, read_rows
 
-__all__ = ["FORMATS", "predict", "read_rows", "write_rows"]
+__all__ = ["FORMATS", "predict", "write_rows"]
 
 FORMATS = ("text", "jsonl", "csv")
 _CHUNK = 256
 Model = Classifier | Regressor
-
-
-@dataclass(frozen=True)
-class Row:
-    """A row read: its line in the file, and either an input or what is wrong with it."""
-
-    line: int
-    value: Input | None
-    problem: str = ""
 
 
 def predict(
@@ -65,12 +56,15 @@ def predict(
         How many rows could not be read.
 
     Raises:
-        ConfigError: Both or neither of texts and file, or an unknown format.
+        ConfigError: Both or neither of texts and file, one text instead of a list, or an unknown
+            format.
         DataError: No such file, or a table without the column.
         ArtifactError: The folder cannot be used.
     """
     if format not in FORMATS:
         raise ConfigError(f"format is `{format}`; wanted one of {', '.join(FORMATS)}")
+    if isinstance(texts, str):
+        raise ConfigError(f"one text was given; wanted a list: [{reprlib.repr(texts)}]")
     if bool(texts) == (file is not None):
         raise ConfigError("give either texts or a file (`-` for standard input)")
     model = _loaded(artifact, threads, precision, batch_size)
@@ -84,29 +78,6 @@ def predict(
             )
             rows = read_rows(stream, str(file), columns)
         return write_rows(model, rows, out or sys.stdout, format, str(file or "argument"), complain)
-
-
-def read_rows(stream: Iterable[bytes], name: str, columns: tuple[str, ...]) -> Iterator[Row]:
-    """Read rows one by one from the lines of a file.
-
-    Args:
-        stream: Lines as bytes.
-        name: The file's name; its ending decides how lines are read.
-        columns: One column for single texts, two for pairs.
-
-    Yields:
-        Rows in order, bad ones with their problem.
-
-    Raises:
-        DataError: The table's header lacks a column.
-    """
-    suffix = Path(name).suffix
-    if suffix == ".jsonl":
-        yield from _json_rows(stream, columns)
-    elif suffix in (".csv", ".tsv"):
-        yield from _table_rows(stream, name, columns, tabs=suffix == ".tsv")
-    else:
-        yield from _plain_rows(stream, pair=len(columns) == 2)
 
 
 def write_rows(
@@ -168,107 +139,11 @@ def _given(texts: Sequence[str], pair: bool) -> Iterator[Row]:
         yield Row(i // 2 + 1, (texts[i], texts[i + 1]))
 
 
-def _decode(stream: Iterable[bytes]) -> Iterator[tuple[int, str | None, str]]:
-    """Yield line number, text (None if not UTF-8) and the problem."""
-    for number, raw in enumerate(stream, start=1):
-        try:
-            yield number, raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n"), ""
-        except UnicodeDecodeError as error:
-            byte = raw[error.start]
-            yield number, None, f"byte 0x{byte:02x} at column {error.start + 1} is not UTF-8"
-
-
-def _plain_rows(stream: Iterable[bytes], *, pair: bool) -> Iterator[Row]:
-    for number, line, problem in _decode(stream):
-        if line is None or not pair:
-            yield Row(number, line, problem)
-            continue
-        parts = line.split("\t")
-        if len(parts) == 2:
-            yield Row(number, (parts[0], parts[1]))
-        else:
-            yield Row(number, None, f"{len(parts)} texts; wanted two with a tab between")
-
-
-def _json_rows(stream: Iterable[bytes], columns: tuple[str, ...]) -> Iterator[Row]:
-    for number, line, problem in _decode(stream):
-        if line is not None and not line.strip():
-            continue
-        value: Any = None
-        if line is not None:
-            try:
-                value = json.loads(line)
-            except ValueError as error:
-                problem = f"not JSON: {error}"
-            else:
-                if not isinstance(value, dict):
-                    value, problem = None, "not a JSON object"
-        yield Row(number, None, problem) if value is None else _row(number, value, columns)
-
-
-def _table_rows(
-    stream: Iterable[bytes], name: str, columns: tuple[str, ...], *, tabs: bool
-) -> Iterator[Row]:
-    """Read a table; a quoted value may go over lines, and a bad line is left out of its record."""
-    broken: list[Row] = []
-    last = 0
-
-    def lines() -> Iterator[str]:
-        nonlocal last
-        for number, line, problem in _decode(stream):
-            last = number
-            if line is None:
-                broken.append(Row(number, None, problem))
-            else:
-                yield line + "\n"
-
-    reader = (
-        csv.reader(lines(), delimiter="\t", quoting=csv.QUOTE_NONE) if tabs else csv.reader(lines())
-    )
-    header: list[str] | None = None
-    start = 1
-    while True:
-        try:
-            record = next(reader, None)
-        except csv.Error as error:
-            yield Row(last, None, f"not CSV: {error}")
-            start = last + 1
-            continue
-        yield from broken
-        line, start = start + len(broken), last + 1
-        broken.clear()
-        if record is None:
-            return
-        if not record:
-            continue
-        if header is None:
-            header = [column.strip() for column in record]
-            missing = [column for column in columns if column not in header]
-            if missing:
-                raise DataError(
-                    f"{name} has no column `{missing[0]}`; it has {', '.join(header)}; "
-                    "name it with --text or --text2"
-                )
-        elif len(record) != len(header):
-            yield Row(line, None, f"{len(record)} columns; wanted {len(header)}")
-        else:
-            yield _row(line, dict(zip(header, record, strict=True)), columns)
-
-
-def _row(line: int, value: dict[str, Any], columns: tuple[str, ...]) -> Row:
-    """Pick the text, or two texts, out of a record."""
-    texts = [value.get(column) for column in columns]
-    for column, text in zip(columns, texts, strict=True):
-        if not isinstance(text, str):
-            return Row(line, None, f"`{column}` is {text!r}; wanted a text")
-    return Row(line, str(texts[0]) if len(texts) == 1 else (str(texts[0]), str(texts[1])))
-
-
 def _writer(model: Model, out: TextIO, format: str) -> Callable[[Row, Any], None]:
     """Return what writes one answer."""
     regression = isinstance(model, Regressor)
     if format == "csv":
-        table = csv.writer(out)
+        table = csv.writer(out, lineterminator="\n")
         table.writerow(["line", "value"] if regression else ["line", "label", "score"])
 
     def write(row: Row, answer: Any) -> None:

@@ -55,8 +55,8 @@ def export(
         The artifact's folder.
 
     Raises:
-        ConfigError: ``max_length`` exceeds the model's positions, the labels do not fit the logits,
-            or ``to`` holds something that is no artifact.
+        ConfigError: ``max_length`` is below 4 or exceeds the model's positions, the labels do not
+            fit the logits or are not all different, or ``to`` holds something that is no artifact.
         UnsupportedModelError: The model cannot be loaded.
     """
     target = Path(to)
@@ -82,7 +82,8 @@ def export(
 
 def refresh_card(folder: Path, card: Card) -> Card:
     """Return the card with the hashes of the files that are there now."""
-    names = [*_TOKENIZER, *(str(p.relative_to(folder)) for p in sorted(folder.glob("onnx/*.onnx")))]
+    models = sorted(folder.glob("onnx/*.onnx"))
+    names = [*_TOKENIZER, *(path.relative_to(folder).as_posix() for path in models)]
     return replace(card, files={name: hash_file(folder / name) for name in names})
 
 
@@ -129,8 +130,12 @@ def _card(
         names = []
     if (len(names) or 1) != count:
         raise ConfigError(f"{len(names)} labels were given, the model has {count} logits")
-    if max_length > longest_input(config):
-        raise ConfigError(f"max_length is {max_length}; the model takes {longest_input(config)}")
+    if len(set(names)) < len(names):
+        raise ConfigError(f"labels are {', '.join(names)}; wanted each only once")
+    if not 4 <= max_length <= longest_input(config):
+        raise ConfigError(
+            f"max_length is {max_length}; the model takes 4 to {longest_input(config)}"
+        )
     return Card(
         task=task,
         labels=tuple(names),

@@ -1,4 +1,4 @@
-"""int8 weights: one scale a column in matrix products, one a row in embedding tables."""
+"""Rewrites weights as int8: a scale a column in matrix products, a row in embedding tables."""
 
 from collections.abc import Callable
 from dataclasses import replace

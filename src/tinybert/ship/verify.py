@@ -114,7 +114,9 @@ def _problems(
 ) -> list[str]:
     """Say which limits the figures exceed."""
     problems = []
-    allowed = max(1, int(max_flips * figures["texts"]))
+    if not np.isfinite(figures["max_logit_difference"]):
+        problems.append(f"{precision}: logits are not finite")
+    allowed = max(1, int(max_flips * figures["texts"] + 1e-9))
     if figures["label_flips"] > allowed:
         problems.append(
             f"{precision}: {figures['label_flips']} of {figures['texts']} labels flip "
