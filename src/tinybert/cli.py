@@ -1,71 +1,20 @@
 """The command line: each command parses, calls the function of its name and prints."""
 
 import json
-import os
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from tinybert._version import __version__
-from tinybert.errors import ConfigError, MissingExtraError, TinyBertError
+from tinybert.console import Group, complain, read_data, show, show_report
 from tinybert.flags import general_flags, recipe_flags
 
 __all__ = ["app", "main"]
 
-_RESUMED = ("demo", "teach", "distill", "general")
-_TRAINING = {
-    "accelerate",
-    "datasets",
-    "jinja2",
-    "matplotlib",
-    "onnx",
-    "onnxscript",
-    "pydantic",
-    "safetensors",
-    "scipy",
-    "sklearn",
-    "torch",
-    "transformers",
-}
-
-
-class _Group(TyperGroup):
-    """Turns problems that a user can mend into one line on stderr and an exit code."""
-
-    def invoke(self, ctx: Any) -> Any:
-        """Run a command; 2 for a problem, 130 for Ctrl-C, 141 for a closed pipe."""
-        try:
-            result = super().invoke(ctx)
-            sys.stdout.flush()
-            return result
-        except TinyBertError as error:
-            _complain(f"{type(error).__name__}: {error}")
-            sys.exit(2)
-        except ModuleNotFoundError as error:
-            package = (error.name or "").partition(".")[0]
-            if package not in _TRAINING:
-                raise
-            missing = MissingExtraError(
-                f"this command needs the package {package}, which is not installed; "
-                "run: pip install 'tinybert[train]'"
-            )
-            _complain(f"{type(missing).__name__}: {missing}")
-            sys.exit(2)
-        except KeyboardInterrupt:
-            again = "; the same command goes on where it stopped"
-            _complain(f"interrupted{again if ctx.invoked_subcommand in _RESUMED else ''}")
-            sys.exit(130)
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(141)
-
-
 app = typer.Typer(
-    cls=_Group,
+    cls=Group,
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -77,11 +26,6 @@ app = typer.Typer(
 def _examples(*commands: str) -> str:
     """Return examples as the last lines of a command's help."""
     return "\n\n".join(["Examples:", *(f"  {command}" for command in commands)])
-
-
-def _complain(message: str) -> None:
-    """Write one line to stderr."""
-    print(f"tinybert: {' '.join(message.split())}", file=sys.stderr, flush=True)
 
 
 def _version(wanted: bool) -> None:
@@ -127,7 +71,7 @@ def demo(
     from tinybert.ship.pipeline import examples
 
     run = run_demo(language, out, seed=seed)
-    _show_report(run / "report.html", open_=open_)
+    show_report(run / "report.html", open_=open_)
     print("\nThree answers of the artifact, through tinybert.load:")
     for text, label, score in examples(run):
         print(f"  {score:.2f}  {label:<24} {text}")
@@ -164,7 +108,7 @@ def distill(recipe: Any) -> None:
     from tinybert.distill.processes import is_first
 
     if is_first():
-        _show_report(run / "report.html", open_=False)
+        show_report(run / "report.html", open_=False)
 
 
 @app.command(
@@ -212,7 +156,7 @@ def report(
     """Compare teacher, student and artifact with baselines; write report.html and report.json."""
     from tinybert.ship.report import report as write_report
 
-    _show_report(write_report(run, split=split), open_=open_)
+    show_report(write_report(run, split=split), open_=open_)
 
 
 @app.command(
@@ -292,9 +236,9 @@ def verify(
     """
     from tinybert.ship.verify import verify as run_verify
 
-    rows = _data(artifact, data, text=text, text2=text2, label=label, language=language)
+    rows = read_data(artifact, data, text=text, text2=text2, label=label, language=language)
     student = model or artifact.resolve().parent / "student"
-    _show(run_verify(artifact, student, rows, max_flips=max_flips, max_drop=max_drop))
+    show(run_verify(artifact, student, rows, max_flips=max_flips, max_drop=max_drop))
 
 
 @app.command(
@@ -318,8 +262,8 @@ def evaluate(
     """
     from tinybert.ship.evaluate import evaluate as run_evaluate
 
-    rows = _data(path, data, text=text, text2=text2, label=label, language=language)
-    _show(run_evaluate(path, rows, split))
+    rows = read_data(path, data, text=text, text2=text2, label=label, language=language)
+    show(run_evaluate(path, rows, split))
 
 
 @app.command(
@@ -355,7 +299,7 @@ def predict(
         batch_size=batch_size,
     )
     if broken:
-        _complain(f"{broken} rows could not be read; the others were answered")
+        complain(f"{broken} rows could not be read; the others were answered")
         raise typer.Exit(1)
 
 
@@ -376,40 +320,7 @@ def info(
     if as_json:
         print(json.dumps(found, indent=2, ensure_ascii=False))
     else:
-        _show(found)
-
-
-def _show_report(path: Path, *, open_: bool) -> None:
-    """Print the table and where the page is; open it where someone looks."""
-    from tinybert.ship.table import print_table
-
-    print_table(path)
-    print(f"report: {path}")
-    if open_ and sys.stdout.isatty() and path.is_file():
-        typer.launch(path.resolve().as_uri())
-
-
-def _data(path: Path, source: str | None, **columns: Any) -> Any:
-    """Load the data named by a flag, or those of the run that a folder lies in."""
-    from tinybert import data
-
-    if source is not None:
-        return data.load(source, **columns)
-    run = path.resolve().parent
-    if not (run / "data").is_dir():
-        raise ConfigError(f"{path} lies in no run; name the data with --data")
-    return data.load_saved(run)
-
-
-def _show(found: Mapping[str, Any], indent: str = "") -> None:
-    """Print figures by name."""
-    for name, value in found.items():
-        if isinstance(value, Mapping):
-            print(f"{indent}{name}")
-            _show(value, indent + "  ")
-        else:
-            shown = f"{value:.4f}" if isinstance(value, float) else value
-            print(f"{indent}{name:<{24 - len(indent)}} {shown}")
+        show(found)
 
 
 def main() -> None:

@@ -182,7 +182,7 @@ def taken(monkeypatch, command, *arguments):
     fake(monkeypatch, "tinybert.ship.pipeline", distill=lambda r: seen.append(r) or Path("run"))
     fake(monkeypatch, "tinybert.distill.task", teach=lambda r: seen.append(r) or Path("run"))
     fake(monkeypatch, "tinybert.distill.general", general=lambda r: seen.append(r) or Path("run"))
-    monkeypatch.setattr(cli, "_show_report", lambda *_, **__: None)
+    monkeypatch.setattr(cli, "show_report", lambda *_, **__: None)
     result = invoke(cli.app, [command, *arguments])
     assert result.exit_code == 0, result.output
     return seen[0]

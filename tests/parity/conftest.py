@@ -67,6 +67,7 @@ def learned(tmp_path_factory):
         labels=LABELS,
         pair=False,
         name="words",
+        metric="accuracy",
         notes=(),
     )
     return SimpleNamespace(folder=folder, data=data)

@@ -10,7 +10,8 @@ from datasets import Dataset
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
-from tinybert.data import TaskData, row_keys
+from tinybert.audit import row_keys
+from tinybert.data import TaskData
 from tinybert.distill.infer import load_classifier, resolve
 from tinybert.distill.label import check_target, label_rows, write_rows
 from tinybert.distill.proposals import Source, check_source, open_source

@@ -134,7 +134,8 @@ def _complete(
     missing = [name for name in names if name not in found]
     if not missing:
         return
-    todo = _Compute(teacher.to(_device()), pad_id, missing, bf16)
+    torch.nn.Module.to(teacher, _device())
+    todo = _Compute(teacher, pad_id, missing, bf16)
     size = _predicted_bytes(rows, teacher, todo.hidden, todo.scores)
     folder.mkdir(parents=True, exist_ok=True)
     _check_disk(folder, size)

@@ -1,0 +1,99 @@
+"""How the command line speaks: problems as one line, figures by name, reports as a table."""
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from tinybert.errors import ConfigError, MissingExtraError, TinyBertError
+
+__all__ = ["Group", "complain", "read_data", "show", "show_report"]
+
+_RESUMED = ("demo", "teach", "distill", "general")
+_TRAINING = {
+    "accelerate",
+    "datasets",
+    "jinja2",
+    "matplotlib",
+    "onnx",
+    "onnxscript",
+    "pydantic",
+    "safetensors",
+    "scipy",
+    "sklearn",
+    "torch",
+    "transformers",
+}
+
+
+class Group(TyperGroup):
+    """Turns problems that a user can mend into one line on stderr and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command; 2 for a problem, 130 for Ctrl-C, 141 for a closed pipe."""
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+            return result
+        except TinyBertError as error:
+            complain(f"{type(error).__name__}: {error}")
+            sys.exit(2)
+        except ModuleNotFoundError as error:
+            package = (error.name or "").partition(".")[0]
+            if package not in _TRAINING:
+                raise
+            missing = MissingExtraError(
+                f"this command needs the package {package}, which is not installed; "
+                "run: pip install 'tinybert[train]'"
+            )
+            complain(f"{type(missing).__name__}: {missing}")
+            sys.exit(2)
+        except KeyboardInterrupt:
+            again = "; the same command goes on where it stopped"
+            complain(f"interrupted{again if ctx.invoked_subcommand in _RESUMED else ''}")
+            sys.exit(130)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(141)
+
+
+def complain(message: str) -> None:
+    """Write one line to stderr."""
+    print(f"tinybert: {' '.join(message.split())}", file=sys.stderr, flush=True)
+
+
+def show_report(path: Path, *, open_: bool) -> None:
+    """Print the table and where the page is; open it where someone looks."""
+    from tinybert.ship.table import print_table
+
+    print_table(path)
+    print(f"report: {path}")
+    if open_ and sys.stdout.isatty() and path.is_file():
+        typer.launch(path.resolve().as_uri())
+
+
+def read_data(path: Path, source: str | None, **columns: Any) -> Any:
+    """Load the data named by a flag, or those of the run that a folder lies in."""
+    from tinybert import data
+
+    if source is not None:
+        return data.load(source, **columns)
+    run = path.resolve().parent
+    if not (run / "data").is_dir():
+        raise ConfigError(f"{path} lies in no run; name the data with --data")
+    return data.load_saved(run)
+
+
+def show(found: Mapping[str, Any], indent: str = "") -> None:
+    """Print figures by name."""
+    for name, value in found.items():
+        if isinstance(value, Mapping):
+            print(f"{indent}{name}")
+            show(value, indent + "  ")
+        else:
+            shown = f"{value:.4f}" if isinstance(value, float) else value
+            print(f"{indent}{name:<{24 - len(indent)}} {shown}")
