@@ -133,20 +133,10 @@ def load(
     if labels and len(set(splits["train"]["label"])) < 2:
         only = labels[splits["train"]["label"][0]]
         raise DataError(f"{source}: every train row has the label `{only}`; wanted two or more")
-    pool = None
-    if paths := [unlabelled] if isinstance(unlabelled, str | Path) else list(unlabelled):
-        held = {key for n, split in splits.items() if n != "train" for key in row_keys(split)}
-        pool, said = read_unlabelled(
-            paths,
-            columns,
-            held=held,
-            known=row_keys(splits["train"]),
-            rows=unlabelled_rows,
-            seed=seed,
-        )
-        notes += said
-    elif unlabelled_rows is not None:
+    paths = [unlabelled] if isinstance(unlabelled, str | Path) else list(unlabelled)
+    if unlabelled_rows is not None and not paths:
         raise DataError(f"unlabelled_rows is {unlabelled_rows}, but no unlabelled file is named")
+    pool = _pool(paths, columns, splits, unlabelled_rows, seed, notes)
     return TaskData(
         train=splits["train"],
         dev=splits["dev"],
@@ -196,6 +186,24 @@ def load_saved(run: str | Path) -> TaskData:
         metric=about.get("metric", MAIN[about["task"]]),
         notes=tuple(about["notes"]),
     )
+
+
+def _pool(
+    paths: Sequence[str | Path],
+    columns: Columns,
+    splits: dict[str, Dataset],
+    rows: int | None,
+    seed: int,
+    notes: list[str],
+) -> Dataset | None:
+    """Read the unlabelled texts that stand in no split."""
+    if not paths:
+        return None
+    held = {key for n, split in splits.items() if n != "train" for key in row_keys(split)}
+    known = row_keys(splits["train"])
+    pool, said = read_unlabelled(paths, columns, held=held, known=known, rows=rows, seed=seed)
+    notes += said
+    return pool
 
 
 def _with_labels(

