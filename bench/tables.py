@@ -27,8 +27,8 @@ WORDS: dict[str, dict[str, str]] = {
         "helpdesk": "helpdesk (English, 12 intents)",
         "sst2-sentences": "SST-2, whole sentences",
         "sst2": "SST-2, full train set",
-        "head": "Data|Layers|Teacher|Student|Kept|int8|No teacher|TF-IDF|Majority|int8 file",
-        "note": "Test accuracy in percent, mean ± standard deviation over {seeds} seeds. Kept: the "
+        "head": "Data|Layers|Seeds|Teacher|Student|Kept|int8|No teacher|TF-IDF|Majority|int8 file",
+        "note": "Test accuracy in percent, mean ± standard deviation over the seeds. Kept: the "
         "student's share of the teacher's accuracy. No teacher: the same student trained on the "
         "labels alone. TF-IDF: with logistic regression. Machine: {machine}.",
         "cold": "From a cold process|First answer|Memory|One text, p50|Texts/s",
@@ -42,8 +42,8 @@ WORDS: dict[str, dict[str, str]] = {
         "helpdesk": "helpdesk（英文，12 类意图）",
         "sst2-sentences": "SST-2，整句",
         "sst2": "SST-2，完整训练集",
-        "head": "数据|层数|教师|学生|保留|int8|无教师|TF-IDF|多数类|int8 文件",
-        "note": "测试集准确率（%），{seeds} 个种子的均值 ± 标准差。保留：学生准确率占教师的比例。"
+        "head": "数据|层数|种子|教师|学生|保留|int8|无教师|TF-IDF|多数类|int8 文件",
+        "note": "测试集准确率（%），各种子的均值 ± 标准差。保留：学生准确率占教师的比例。"
         "无教师：同一学生只用标签训练。TF-IDF：配逻辑回归。机器：{machine}。",
         "cold": "冷启动进程|首次回答|内存|单条文本 p50|条/秒",
         "artifact": "产物（int8），`tinybert.load`",
@@ -93,7 +93,8 @@ def quality(language: str) -> str:
         for row in content["rows"]:
             groups.setdefault((row["set"], row["layers"]), []).append(row)
         for (name, layers), rows in sorted(groups.items(), key=lambda item: -item[0][1]):
-            cells = [words[name], str(layers), _mean(rows, "test_teacher")]
+            seeds = len({row["seed"] for row in rows})
+            cells = [words[name], str(layers), str(seeds), _mean(rows, "test_teacher")]
             cells += [f"**{_mean(rows, 'test_student')}**", f"**{_mean(rows, 'kept')}**"]
             cells += [_mean(rows, f"test_{key}") for key in ("int8", "label_only", "tfidf")]
             cells += [_mean(rows, "test_majority", spread=False)]
@@ -101,9 +102,8 @@ def quality(language: str) -> str:
             lines.append(cells)
     if not lines:
         return ""
-    seeds = max(len({row["seed"] for row in content["rows"]}) for content in found)
     machine = "; ".join(dict.fromkeys(content["machine"] for content in found))
-    note = words["note"].format(seeds=seeds, machine=machine)
+    note = words["note"].format(machine=machine)
     return f"{_table(words['head'].split('|'), lines)}\n\n{note}"
 
 

@@ -67,7 +67,7 @@ def test_tables_from_results(tables, tmp_path, monkeypatch):
     new = tables.refresh(old, "en")
     assert new.startswith("before\n<!-- results -->\n| Data")
     assert new.endswith("<!-- /results -->\nafter")
-    assert "| 3 | 90.0 ± 0.0 | **89.0 ± 1.0** | **98.9 ± 1.1** | 89.0 ± 1.0 | – | 70.0" in new
+    assert "| 3 | 3 | 90.0 ± 0.0 | **89.0 ± 1.0** | **98.9 ± 1.1** | 89.0 ± 1.0 | – | 70.0" in new
     assert tables.refresh(new, "en") == new
     with pytest.raises(ValueError, match="wanted the markers"):
         tables.refresh("no markers", "en")
