@@ -33,7 +33,7 @@ SETS: dict[str, dict[str, Any]] = {
         "teachers": True,
     },
     "sst2": {
-        "epochs": {4: (1, 0.5), 3: (2, 1), 2: (3, 2)},
+        "epochs": {4: (1, 0.5), 3: (1, 0.75), 2: (1, 1)},
         "label_only": False,
         "teachers": False,
     },
@@ -77,7 +77,7 @@ def missing(name: str, work: Path, arguments: argparse.Namespace) -> list[tuple[
         return wanted
     for row in found["rows"]:
         job = (row["seed"], row["layers"])
-        if job in wanted and row["epochs"] == list(SETS[name]["epochs"][row["layers"]]):
+        if job in wanted and row.get("epochs") == list(SETS[name]["epochs"][row["layers"]]):
             wanted.remove(job)
             path = row_path(work, arguments.name or name, *job)
             path.parent.mkdir(parents=True, exist_ok=True)
