@@ -46,7 +46,7 @@ data = {}
 for name, rows in english.items():
     pairs = [f"[CLS] {x} [SEP]" for row in rows for x in (row["subject"], zh[row["id"]])]
     ids = torch.tensor([encoding.ids for encoding in tokenizer.encode_batch(pairs)])
-    data[name] = ids[::2], ids[1::2]
+    data[name] = ids[::2, :16], ids[1::2, :16]
 model = tinybert.TinyBERT(128, 4, 2, 2, 2, 512, tokenizer.get_vocab_size(), 0.1)
 train(model, data, lambda *x: mask_tokens(torch.cat(x), mask=MASK, specials=5), steps)
 src, _ = mask_tokens(torch.cat(data["dev"])[::60], mask=MASK, specials=5)

@@ -60,6 +60,8 @@ class MultiHeadAttention(nn.Module):
         self.key = nn.Linear(width, width, bias=False)
         self.value = nn.Linear(width, width, bias=False)
         self.out = nn.Linear(width, width, bias=False)
+        for part in (self.query, self.key, self.value, self.out):
+            nn.init.xavier_uniform_(part.weight)
 
     def forward(self, x: Tensor, y: Tensor, mask: Tensor | None = None) -> Tensor:
         """Let x look at y.
@@ -116,6 +118,9 @@ class FeedForward(nn.Module):
         super().__init__()
         self.inner = nn.Linear(width, inner)
         self.outer = nn.Linear(inner, width)
+        for part in (self.inner, self.outer):
+            nn.init.xavier_uniform_(part.weight)
+            nn.init.zeros_(part.bias)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
