@@ -12,7 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer as Backend
 from tokenizers import models, normalizers, pre_tokenizers, processors
-from transformers import AutoModelForSequenceClassification, BertConfig, BertForMaskedLM
+from transformers import (
+    AutoConfig,
+    AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
+)
 
 from conftest import FILLER, WORDS, make_tokenizer
 from tinybert import data as data_room
@@ -128,7 +132,7 @@ def test_capitals_follow_the_word_that_is_replaced():
 # Embeddings of the teacher
 
 
-def masked_model(folder, pieces=PIECES, mask=True):
+def masked_model(folder, pieces=PIECES, mask=True, kind="bert"):
     """Write a random masked language model of some pieces."""
     pieces = [p for p in SPECIAL if mask or p != "[MASK]"] + list(pieces)
     backend = Backend(models.WordPiece({p: i for i, p in enumerate(pieces)}, unk_token="[UNK]"))
@@ -143,16 +147,11 @@ def masked_model(folder, pieces=PIECES, mask=True):
     about = json.dumps({"tokenizer_class": "BertTokenizer", **names})
     (folder / "tokenizer_config.json").write_text(about)
     torch.manual_seed(5)
-    config = BertConfig(
-        vocab_size=len(pieces),
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=32,
-        max_position_embeddings=12,
-        initializer_range=0.7,
-    )
-    model = BertForMaskedLM(config).eval()
+    sizes = {"num_hidden_layers": 2, "num_attention_heads": 2, "initializer_range": 0.7}
+    sizes |= {"hidden_size": 16, "intermediate_size": 32, "pad_token_id": 0}
+    sizes["max_position_embeddings"] = 14 if kind == "roberta" else 12
+    config = AutoConfig.for_model(kind, vocab_size=len(pieces), **sizes)
+    model = AutoModelForMaskedLM.from_config(config).eval()
     model.save_pretrained(folder)
     return model, pieces
 
@@ -195,8 +194,9 @@ def test_embeddings_of_a_byte_level_tokenizer_are_found_by_their_spaced_pieces()
 # A masked language model
 
 
-def test_masked_words_are_what_a_plain_loop_finds(tmp_path):
-    model, pieces = masked_model(tmp_path / "m")
+@pytest.mark.parametrize("kind", ["bert", "roberta", "electra", "distilbert"])
+def test_masked_words_are_what_a_plain_loop_finds(tmp_path, kind):
+    model, pieces = masked_model(tmp_path / "m", kind=kind)
     texts = ["the good film.", "bad, the unknown film", "好人 Fine"]
     rest = by_word("rest", {"unknown": ("bad",)}, 4)
     masked = MaskedWords(tmp_path / "m", 4, rest.propose)

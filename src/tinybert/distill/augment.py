@@ -27,7 +27,7 @@ __all__ = ["augment", "augmented_rows", "vary"]
 
 Say = Callable[[str], None]
 
-_CHUNK = 256
+_CHUNK = 64
 
 
 def augment(recipe: Recipe, to: str | Path, say: Say = print) -> Path:
