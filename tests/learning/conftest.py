@@ -110,3 +110,23 @@ def settings(table, encoder, tmp_path):
         "prediction_stage.learning_rate": 1e-3,
         "ship.baselines": False,
     }
+
+
+@pytest.fixture
+def pairs():
+    """Write a folder of pairs of texts, with a class or a number."""
+
+    def write(folder, *, number):
+        folder.mkdir()
+        for split, count in (("train", 96), ("dev", 24)):
+            rows = ["sentence1,sentence2,label"]
+            for i in range(count):
+                good = (i % 3 > 0) + (i % 2)
+                label = good + 0.5 if number else ("bad", "good", "odd")[good]
+                rows.append(
+                    f"{'fine' if i % 3 else 'awful'} film,{'great' if i % 2 else 'dull'} story {i},{label}"
+                )
+            (folder / f"{split}.csv").write_text("\n".join(rows))
+        return str(folder)
+
+    return write
