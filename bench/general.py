@@ -294,6 +294,7 @@ def write_results(
             digest.update(file.read_bytes())
     digest.update(text.read_bytes())
     command = f"python bench/general.py --data DIR --steps {arguments.steps}"
+    command += f" --text {arguments.text.name}" if arguments.text else ""
     command += f" --losses {arguments.losses} --sets {' '.join(arguments.sets)}"
     command += f" --seeds {' '.join(map(str, arguments.seeds))}"
     command += "".join(f" --set '{pair}'" for pair in arguments.set)
