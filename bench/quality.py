@@ -33,7 +33,7 @@ SETS: dict[str, dict[str, Any]] = {
         "teachers": True,
     },
     "sst2": {
-        "epochs": {4: (1, 0.5), 3: (1, 0.75), 2: (1, 1)},
+        "epochs": {4: (1, 0.5), 3: (2, 1), 2: (3, 2)},
         "label_only": False,
         "teachers": False,
     },

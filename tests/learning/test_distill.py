@@ -39,8 +39,8 @@ def test_a_student_learns_from_a_teacher(settings):
     assert student.config.num_hidden_layers == 2
     assert list(student.config.id2label.values()) == ["bad", "good", "odd"]
     first, last = ([row for row in log(folder, "layer") if "hidden/1" in row][i] for i in (0, -1))
-    for part in ("hidden/1", "hidden/2", "attention/1", "attention/2"):
-        assert last[part] < first[part], part
+    parts = ("hidden/1", "hidden/2", "attention/1", "attention/2")
+    assert sum(last[part] for part in parts) < sum(first[part] for part in parts) / 2
     answers = [row["prediction"] for row in log(folder, "prediction") if "prediction" in row]
     half = len(answers) // 2
     assert sum(answers[half:]) / len(answers[half:]) < sum(answers[:half]) / half
@@ -255,7 +255,37 @@ def test_two_processes_train_one_student(settings, tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("layer stage:") == 1
     about = json.loads((tmp_path / "two" / "run.json").read_text())
-    assert about["dev"]["teacher"]["accuracy"] > 0.5
-    assert about["dev"]["student"]["accuracy"] > 0.5
+    assert about["dev"]["teacher"]["accuracy"] > 0.8
+    assert about["dev"]["student"]["accuracy"] > 0.7
     assert [row["step"] for row in log(tmp_path / "two", "layer")][-1] == 2 * 96 / 8 / 2
     assert (tmp_path / "two" / "label_only" / "model.safetensors").is_file()
+
+
+def test_processes_share_the_rows_of_every_epoch_out(settings, tmp_path):
+    """Dropout uses up the processes' generators unequally; the order must not depend on them."""
+    script = tmp_path / "train.py"
+    script.write_text(
+        "import json, os, sys\n"
+        "from tinybert.distill import recipe, task, trainer\n"
+        "seen, plain = [], trainer._Trainer.compute_loss\n"
+        "def compute_loss(self, model, inputs, *rest, **more):\n"
+        "    seen.append([tuple(filter(None, row)) for row in inputs['input_ids'].tolist()])\n"
+        "    return plain(self, model, inputs, *rest, **more)\n"
+        "trainer._Trainer.compute_loss = compute_loss\n"
+        "task.teach(recipe.load(None, json.loads(sys.argv[1])))\n"
+        "open(sys.argv[2] + os.environ['RANK'], 'w').write(json.dumps(seen))\n"
+    )
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    more = settings | {"teacher.batch_size": 8, "teacher.epochs": 3}
+    done = subprocess.run(
+        [*launch, str(script), json.dumps(more), str(tmp_path / "seen-")],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    ranks = [json.loads((tmp_path / f"seen-{rank}").read_text()) for rank in (0, 1)]
+    for epoch in range(3):
+        rows = [row for seen in ranks for batch in seen[6 * epoch : 6 * epoch + 6] for row in batch]
+        assert len(rows) == len({tuple(row) for row in rows}) == 96

@@ -21,6 +21,7 @@ from transformers import (
     TrainerCallback,
     TrainingArguments,
 )
+from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.trainer_utils import get_last_checkpoint
 
 from tinybert.artifact import write_atomic
@@ -83,7 +84,7 @@ def run_stage(
         span, length = steps, {"max_steps": steps}
     else:
         span = math.ceil(len(dataset) / (batch_size * processes.count()))
-        length = {"num_train_epochs": epochs, "train_sampling_strategy": "group_by_length"}
+        length = {"num_train_epochs": epochs}
     arguments = TrainingArguments(
         output_dir=str(place),
         learning_rate=learning_rate,
@@ -107,7 +108,6 @@ def run_stage(
         logging_steps=max(1, min(50, span // 4)),
         report_to=["tensorboard"],
         remove_unused_columns=False,
-        length_column_name="length",
         dataloader_pin_memory=torch.cuda.is_available(),
         disable_tqdm=not sys.stderr.isatty(),
         ddp_find_unused_parameters=True,
@@ -147,10 +147,34 @@ def use_bf16(precision: str) -> bool:
     return bool(probe and probe())
 
 
+class _ByLength(LengthGroupedSampler):
+    """Rows of like length together, in an order that seed and epoch alone decide.
+
+    The library's own sampler draws from each process's generator. Dropout uses those up unequally,
+    so that processes came to share rows and to leave others out.
+    """
+
+    def __init__(self, lengths: Any, batch_size: int, seed: int) -> None:
+        super().__init__(batch_size, lengths=list(lengths), generator=torch.Generator())
+        self._seed = seed
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Start the order of an epoch."""
+        self.generator.manual_seed(self._seed * 1_000_003 + int(epoch))
+
+
 class _Trainer(Trainer):
     """``Trainer`` that logs the parts of a loss and measures dev quality by a given function."""
 
     measure: Callable[[], dict[str, float]] | None = None
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        """Return the rows' order; a stream has its own."""
+        rows: Any = self.train_dataset if train_dataset is None else train_dataset
+        if isinstance(rows, IterableDataset):
+            return None
+        return _ByLength(rows["length"], self.args.train_batch_size, self.args.seed)
 
     def compute_loss(
         self,
