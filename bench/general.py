@@ -16,17 +16,15 @@ same command goes on where it stopped.
 """
 
 import argparse
-import hashlib
 import itertools
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import _jobs
 from quality import prepare
 
 HERE = Path(__file__).parent
@@ -167,21 +165,8 @@ def start_job(job: dict[str, Any]) -> None:
         "teacher": out / "teacher" / "model.safetensors",
         "student": row_path(out),
     }
-    if done[job["kind"]].is_file():
-        return
-    log = out.with_name(f"{out.name}.log")
-    log.parent.mkdir(parents=True, exist_ok=True)
-    print(f"{job['kind']} {out.name} (log: {log})", flush=True)
-    paths = os.pathsep.join([str(HERE), str(HERE.parent / "src")])
-    with log.open("w", encoding="utf-8") as stream:
-        ended = subprocess.run(
-            [sys.executable, __file__, "--job", json.dumps(job)],
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": paths},
-        )
-    if ended.returncode:
-        raise SystemExit(f"{log} tells why {out.name} failed")
+    log, what = out.with_name(f"{out.name}.log"), f"{job['kind']} {out.name}"
+    _jobs.start(__file__, job, done[job["kind"]], log, what)
 
 
 def row_path(out: Path) -> Path:
@@ -287,18 +272,14 @@ def write_results(
     if arguments.results:
         _results.RESULTS = arguments.results
     rows = [json.loads(row_path(Path(job["out"])).read_text(encoding="utf-8")) for job in jobs]
-    digest = hashlib.sha256()
     folders = {**sources, "helpdesk": "src/tinybert/datasets/helpdesk"}
-    for name in sources:
-        for file in sorted(Path(folders[name]).glob("*.[tj]s*")):
-            digest.update(file.read_bytes())
-    digest.update(text.read_bytes())
+    digest = _jobs.digest([Path(folders[name]) for name in sources], text)
     command = f"python bench/general.py --data DIR --steps {arguments.steps}"
     command += f" --text {arguments.text.name}" if arguments.text else ""
     command += f" --losses {arguments.losses} --sets {' '.join(arguments.sets)}"
     command += f" --seeds {' '.join(map(str, arguments.seeds))}"
     command += "".join(f" --set '{pair}'" for pair in arguments.set)
-    print(f"wrote {_results.write('general', rows, command, digest.hexdigest())}")
+    print(f"wrote {_results.write('general', rows, command, digest)}")
 
 
 if __name__ == "__main__":

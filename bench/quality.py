@@ -12,15 +12,14 @@ bench/results already, made with the same settings, are not made again (``--agai
 """
 
 import argparse
-import hashlib
 import json
-import os
 import shutil
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+
+import _jobs
 
 HERE = Path(__file__).parent
 # By set: the epochs of the layer and of the prediction stage for each number of layers (chosen on
@@ -143,22 +142,9 @@ def start_job(
     job = {"name": name, "source": source, "seed": seed, "layers": layers, "work": str(work)}
     job |= {"title": title, "settings": dict(pair.split("=", 1) for pair in arguments.set)}
     row = row_path(work, title, seed, layers) if layers else teacher_folder(work, name, seed)
-    if (row if layers else row / "teacher" / "model.safetensors").is_file():
-        return
-    log = row.with_suffix(".log")
-    log.parent.mkdir(parents=True, exist_ok=True)
+    done = row if layers else row / "teacher" / "model.safetensors"
     what = f"{layers} layers" if layers else "teacher"
-    print(f"{name} seed {seed}: {what} (log: {log})", flush=True)
-    paths = os.pathsep.join([str(HERE), str(HERE.parent / "src")])
-    with log.open("w", encoding="utf-8") as stream:
-        done = subprocess.run(
-            [sys.executable, __file__, "--job", json.dumps(job)],
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": paths},
-        )
-    if done.returncode:
-        raise SystemExit(f"{log} tells why seed {seed} with {layers} layers failed")
+    _jobs.start(__file__, job, done, row.with_suffix(".log"), f"{name} seed {seed}: {what}")
 
 
 def teacher_folder(work: Path, name: str, seed: int) -> Path:
@@ -260,16 +246,13 @@ def write_results(name: str, source: str, work: Path, arguments: argparse.Namesp
     paths = [row_path(work, title, seed, count) for count in layers for seed in arguments.seeds]
     rows = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
     folder = Path("src/tinybert/datasets/helpdesk") if name == "helpdesk" else Path(source)
-    digest = hashlib.sha256()
-    for file in sorted(folder.glob("*.[tj]s*")):
-        digest.update(file.read_bytes())
     needs = "" if name == "helpdesk" else " --data DIR"
     seeds = " ".join(map(str, arguments.seeds))
     command = f"python bench/quality.py{needs} --sets {name} --seeds {seeds}"
     command += "".join(f" --set '{pair}'" for pair in arguments.set)
     command += f" --name {title}" if arguments.name else ""
     command += f" --layers {' '.join(map(str, layers))}" if arguments.layers else ""
-    print(f"wrote {write(f'quality-{title}', rows, command, digest.hexdigest())}")
+    print(f"wrote {write(f'quality-{title}', rows, command, _jobs.digest([folder]))}")
 
 
 if __name__ == "__main__":

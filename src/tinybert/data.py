@@ -110,17 +110,7 @@ def load(
     notes: list[str] = []
     raw = _with_labels(raw, columns.label, published.ignored if published else (), notes)
     kind = _task(raw["train"][columns.label], task)
-    splits = {name: _select(split, columns, f"{source} {name}") for name, split in raw.items()}
-    labels: tuple[str, ...] = ()
-    if kind == "classification":
-        labels = _label_names(raw["train"], columns, str(source))
-        splits = {
-            name: _encode(split, labels, _origin(source, raw, name), notes, name)
-            for name, split in splits.items()
-        }
-    else:
-        splits = {n: _targets(s, _origin(source, raw, n)) for n, s in splits.items()}
-    splits = {n: s for n, s in splits.items() if len(s) or n == "train"}
+    labels, splits = _learnable(raw, columns, kind, str(source), notes)
     splits["train"] = drop_empty(splits["train"], notes)
     if "dev" not in splits:
         splits["train"], splits["dev"] = cut_dev(splits["train"], dev_fraction, seed, kind)
@@ -149,6 +139,21 @@ def load(
         notes=tuple(notes),
         unlabelled=pool,
     )
+
+
+def _learnable(
+    raw: dict[str, Dataset], columns: Columns, kind: str, source: str, notes: list[str]
+) -> tuple[tuple[str, ...], dict[str, Dataset]]:
+    """Return the labels' names and the splits with texts and targets alone; empty ones left out."""
+    splits = {name: _select(split, columns, f"{source} {name}") for name, split in raw.items()}
+    origins = {name: _origin(source, raw, name) for name in raw}
+    labels: tuple[str, ...] = ()
+    if kind == "classification":
+        labels = _label_names(raw["train"], columns, source)
+        splits = {n: _encode(s, labels, origins[n], notes, n) for n, s in splits.items()}
+    else:
+        splits = {n: _targets(s, origins[n]) for n, s in splits.items()}
+    return labels, {n: s for n, s in splits.items() if len(s) or n == "train"}
 
 
 def save(data: TaskData, folder: str | Path) -> None:

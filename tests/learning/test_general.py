@@ -383,6 +383,6 @@ def test_encoders_that_do_not_fit_are_refused_before_any_training(settings, tmp_
     load_classifier(encoder, num_labels=3).save_pretrained(strange)
     with pytest.raises(ConfigError, match="it is a classifier; wanted an encoder as `tinybert"):
         distill(recipes.load(None, settings | {"student.base": str(strange)}))
-    with pytest.raises(UnsupportedModelError, match="no-such-run is no model folder here and"):
+    with pytest.raises(UnsupportedModelError, match="no-such-run is no model folder here, and"):
         distill(recipes.load(None, settings | {"student.base": "no-such-run"}))
     assert not (tmp_path / "run").exists()

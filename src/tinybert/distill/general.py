@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 
 from tinybert.artifact import write_atomic
 from tinybert.corpus import open_corpus
+from tinybert.distill import processes
 from tinybert.distill.folder import open_folder, versions
 from tinybert.distill.general_recipe import GeneralRecipe
 from tinybert.distill.infer import load_classifier, longest_input, resolve, save_tokenizer
@@ -147,7 +148,7 @@ def _objective(
 def _steps(recipe: GeneralRecipe, rows: PackedRows, run: Path, say: Say) -> int:
     """Return the number of steps; for epochs the rows are counted, once a run."""
     settings = recipe.training
-    batch = settings.batch_size * int(os.environ.get("WORLD_SIZE", "1"))
+    batch = settings.batch_size * processes.count()
     if settings.tokens is not None:
         return math.ceil(settings.tokens / (batch * recipe.max_length))
     if settings.epochs is None:
@@ -213,7 +214,7 @@ def _write(
     for file in sorted(partial.iterdir(), key=lambda path: path.name == "config.json"):
         file.replace(run / file.name)
     shutil.rmtree(partial)
-    world = int(os.environ.get("WORLD_SIZE", "1"))
+    world = processes.count()
     about = {
         "teacher": recipe.teacher,
         "texts": list(recipe.corpus.texts),

@@ -6,12 +6,12 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from tinybert.distill.recipe import EncoderSettings, _Section, read
+from tinybert.distill.recipe import EncoderSettings, Section, read
 
 __all__ = ["CorpusSettings", "GeneralRecipe", "TrainingSettings", "load"]
 
 
-class CorpusSettings(_Section):
+class CorpusSettings(Section):
     """Where the plain texts are (see ``corpus.open_corpus``).
 
     ``dev_rows`` of the first rows are only measured; ``buffer`` rows are held in memory to draw
@@ -24,7 +24,7 @@ class CorpusSettings(_Section):
     buffer: int = Field(10_000, ge=1)
 
 
-class TrainingSettings(_Section):
+class TrainingSettings(Section):
     """What the student imitates, for how long and how fast.
 
     ``layers``: attention scores, hidden states and embeddings, each with its weight.
@@ -49,7 +49,7 @@ class TrainingSettings(_Section):
     every: int = Field(1000, ge=1)
 
 
-class GeneralRecipe(_Section):
+class GeneralRecipe(Section):
     """Everything that decides what general distillation makes."""
 
     out: str = "runs/general"

@@ -134,7 +134,8 @@ def _complete(
     missing = [name for name in names if name not in found]
     if not missing:
         return
-    torch.nn.Module.to(teacher, _device())
+    model: Any = teacher
+    model.to("cuda" if torch.cuda.is_available() else "cpu")
     todo = _Compute(teacher, pad_id, missing, bf16)
     size = _predicted_bytes(rows, teacher, todo.hidden, todo.scores)
     folder.mkdir(parents=True, exist_ok=True)
@@ -152,11 +153,6 @@ def _complete(
         new_fingerprint=f"{key}-{len(missing)}",
         desc="teacher",
     )
-
-
-def _device() -> torch.device:
-    """Return where a teacher is quickest."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _cached(folder: Path, key: str) -> dict[str, Path]:

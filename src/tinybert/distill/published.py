@@ -142,7 +142,7 @@ def read_config(place: str | Path, names: Iterable[str] | None = None, **setting
         values["model_type"] = _guess(path, values, weight_names(place) if names is None else names)
         return AutoConfig.for_model(**values | settings)
     except BROKEN as error:
-        what = path if path.is_file() else f"the config of {place}"
+        what = path if path.is_file() else f"{place} is no model folder here, and its config"
         hint = "" if path.is_file() or "model_type" not in str(error) else BY_HAND.format(place)
         raise UnsupportedModelError(
             f"{what} cannot be read: {reason(error)}{hint and '; ' + hint}"

@@ -17,6 +17,7 @@ __all__ = [
     "LayerStage",
     "PredictionStage",
     "Recipe",
+    "Section",
     "ShipSettings",
     "Stage",
     "StudentSettings",
@@ -30,13 +31,13 @@ __all__ = [
 R = TypeVar("R", bound=BaseModel)
 
 
-class _Section(BaseModel):
+class Section(BaseModel):
     """A section that refuses unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
 
-class DataSettings(_Section):
+class DataSettings(Section):
     """Where the texts are and which columns hold what (see ``data.load``).
 
     ``unlabelled`` names a file, or several, of texts that the teacher labels in both stages.
@@ -64,7 +65,7 @@ class DataSettings(_Section):
         return (value,) if isinstance(value, str) else value
 
 
-class TeacherSettings(_Section):
+class TeacherSettings(Section):
     """The teacher and how it is fine-tuned; ``auto`` does so only where it has no head."""
 
     model: str = "sentence-transformers/all-MiniLM-L6-v2"
@@ -75,7 +76,7 @@ class TeacherSettings(_Section):
     dropout: float | None = Field(None, ge=0, lt=1)
 
 
-class EncoderSettings(_Section):
+class EncoderSettings(Section):
     """The student's sizes and start.
 
     ``layers`` is a number, or a list of teacher layers counted from 0. Word embeddings are frozen
@@ -104,7 +105,7 @@ class StudentSettings(EncoderSettings):
     crops: int = Field(0, ge=0)
 
 
-class AugmentSettings(_Section):
+class AugmentSettings(Section):
     """New texts out of the training texts, labelled by the teacher (Algorithm 1 of the paper).
 
     ``source`` says where the ``candidates`` of a word come from. Each of the ``copies`` of a text
@@ -124,7 +125,7 @@ class AugmentSettings(_Section):
     mlm: str | None = None
 
 
-class Stage(_Section):
+class Stage(Section):
     """One training stage: its length and the weight of each loss.
 
     ``rows`` trains on so many of the texts, drawn by seed; None takes all.
@@ -163,7 +164,7 @@ class PredictionStage(Stage):
     prediction: float = Field(1.0, ge=0)
 
 
-class ShipSettings(_Section):
+class ShipSettings(Section):
     """What goes into the artifact and which limits it must hold."""
 
     keep_fp32: bool = False
@@ -172,7 +173,7 @@ class ShipSettings(_Section):
     max_drop: float = Field(0.003, ge=0, le=1)
 
 
-class Recipe(_Section):
+class Recipe(Section):
     """Everything that decides a run's outcome."""
 
     out: str = "runs/tinybert"

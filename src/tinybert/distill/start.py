@@ -6,12 +6,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoConfig, PreTrainedModel, set_seed
+from transformers import PreTrainedModel, set_seed
 
 from tinybert.distill.infer import load_classifier, longest_input, resolve
+from tinybert.distill.published import read_config
 from tinybert.distill.recipe import EncoderSettings, StudentSettings
 from tinybert.distill.teach import has_head
-from tinybert.errors import ConfigError, UnsupportedModelError
+from tinybert.errors import ConfigError
 from tinybert.layout import layout_of
 from tinybert.student import DROPOUTS, adopt_head, make_student
 from tinybert.text import Tokenizer
@@ -77,7 +78,7 @@ def check_base(settings: StudentSettings, teacher: str, max_length: int) -> None
     if settings.base is None:
         return
     base, source = resolve(settings.base), resolve(teacher)
-    own, theirs = _config(base), _config(source)
+    own, theirs = read_config(base), read_config(source)
     problems = []
     if has_head(base):
         problems.append("it is a classifier; wanted an encoder as `tinybert general` writes it")
@@ -90,17 +91,6 @@ def check_base(settings: StudentSettings, teacher: str, max_length: int) -> None
     problems += _contradictions(settings, own)
     if problems:
         raise ConfigError(f"student.base {settings.base} cannot be used: {'; '.join(problems)}")
-
-
-def _config(model: str) -> Any:
-    """Return a model's config."""
-    try:
-        return AutoConfig.from_pretrained(model)
-    except (OSError, ValueError) as error:
-        raise UnsupportedModelError(
-            f"{model} is no model folder here and no model of the Hugging Face hub; wanted an "
-            "encoder's folder, such as the --out of `tinybert general`, or an id"
-        ) from error
 
 
 def _from_base(

@@ -35,6 +35,7 @@ from tinybert.distill.teach import (
 from tinybert.distill.texts import extend, load_data
 from tinybert.distill.trainer import run_stage, use_bf16
 from tinybert.mapping import layer_map
+from tinybert.student import DROPOUTS
 from tinybert.tables import read_table
 from tinybert.text import Tokenizer
 
@@ -113,7 +114,7 @@ def _teacher(
         return str(place), model, Tokenizer(place, max_length=recipe.max_length)
     if not (ready / "model.safetensors").is_file():
         set_seed(recipe.seed)
-        dropout = {} if settings.dropout is None else _dropouts(settings.dropout)
+        dropout = {} if settings.dropout is None else dict.fromkeys(DROPOUTS, settings.dropout)
         model = _read(source, say, **settings_for(data), **dropout)
         with first_alone() as first:
             if first:
@@ -138,11 +139,6 @@ def _read(source: str, say: Say, **settings: Any) -> PreTrainedModel:
     if note := str(loaded):
         say(f"weights of {source}: {note}")
     return loaded.model
-
-
-def _dropouts(value: float) -> dict[str, float]:
-    """Return the config values that set every dropout."""
-    return {"hidden_dropout_prob": value, "attention_probs_dropout_prob": value}
 
 
 def _stages(

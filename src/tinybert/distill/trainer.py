@@ -31,6 +31,17 @@ __all__ = ["run_stage", "use_bf16"]
 
 _FINAL = "final.safetensors"
 _LOG = "log.json"
+_ALWAYS: dict[str, Any] = {
+    "weight_decay": 0.01,
+    "lr_scheduler_type": "linear",
+    "optim": "adamw_torch_fused",
+    "use_cpu": not torch.cuda.is_available(),
+    "dataloader_pin_memory": torch.cuda.is_available(),
+    "report_to": ["tensorboard"],
+    "remove_unused_columns": False,
+    "disable_tqdm": not sys.stderr.isatty(),
+    "ddp_find_unused_parameters": True,
+}
 
 
 def run_stage(
@@ -90,28 +101,12 @@ def run_stage(
         learning_rate=learning_rate,
         per_device_train_batch_size=batch_size,
         warmup_steps=warmup,
-        weight_decay=0.01,
-        lr_scheduler_type="linear",
-        optim="adamw_torch_fused",
         seed=seed,
-        data_seed=seed,
         bf16=bf16,
-        use_cpu=not torch.cuda.is_available(),
-        save_strategy="steps",
-        eval_strategy="steps" if evaluate else "no",
-        save_steps=min(span, every),
-        eval_steps=min(span, every),
-        save_total_limit=1 if keep_best is None else 2,
-        load_best_model_at_end=keep_best is not None,
-        metric_for_best_model=keep_best and f"eval_{keep_best}",
-        greater_is_better=True if keep_best else None,
         logging_steps=max(1, min(50, span // 4)),
-        report_to=["tensorboard"],
-        remove_unused_columns=False,
-        dataloader_pin_memory=torch.cuda.is_available(),
-        disable_tqdm=not sys.stderr.isatty(),
-        ddp_find_unused_parameters=True,
         **length,
+        **_measuring(min(span, every), evaluate is not None, keep_best),
+        **_ALWAYS,
     )
     trainer = _Trainer(
         model=module,
@@ -132,6 +127,23 @@ def run_stage(
         if first:
             _finish(place, module, trainer)
     return module
+
+
+def _measuring(every: int, measured: bool, keep_best: str | None) -> dict[str, Any]:
+    """Return when to measure and to write checkpoints, and which of them to take."""
+    found: dict[str, Any] = {
+        "save_strategy": "steps",
+        "save_steps": every,
+        "save_total_limit": 1,
+        "eval_strategy": "steps" if measured else "no",
+        "eval_steps": every,
+    }
+    if keep_best is not None:
+        found["save_total_limit"] = 2
+        found["load_best_model_at_end"] = True
+        found["metric_for_best_model"] = f"eval_{keep_best}"
+        found["greater_is_better"] = True
+    return found
 
 
 def use_bf16(precision: str) -> bool:
