@@ -6,15 +6,17 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from datasets import Dataset
 from onnx import numpy_helper
 
 from tiny_models import save_model
 from tinybert.artifact import FP32, INT8, read_card, write_card
+from tinybert.data import TaskData
 from tinybert.distill.infer import load_classifier
 from tinybert.errors import ArtifactError
 from tinybert.ship.export import refresh_card
 from tinybert.ship.quantize import quantize
-from tinybert.ship.verify import _problems, verify
+from tinybert.ship.verify import _compare, _problems, verify
 
 
 @pytest.fixture(autouse=True)
@@ -110,6 +112,18 @@ def test_a_model_of_another_task(artifact, learned, tmp_path):
     save_model(tmp_path / "other", 2, 1, seed=0)
     with pytest.raises(ArtifactError, match=r"gives 3 logits, .*other 2; export it again from the"):
         verify(artifact, tmp_path / "other", learned.data)
+
+
+def test_values_that_are_all_shifted():
+    """Pearson's r does not see a shift."""
+    rng = np.random.default_rng(0)
+    wanted = rng.normal(size=(50, 1)).astype(np.float32)
+    rows = Dataset.from_dict({"text": ["a"] * 50, "label": wanted[:, 0].tolist()})
+    data = TaskData(rows, rows, None, "regression", (), False, "none", "pearson")
+    for shift, problems in ((0.04, 0), (0.06, 1)):
+        found = _problems("int8", _compare(data, wanted + wanted.std() * shift, wanted), 0, 0)
+        assert len(found) == problems
+        assert all("int8: values differ by 0.0" in problem for problem in found)
 
 
 def test_the_limit_itself_is_allowed():

@@ -19,6 +19,7 @@ from tinybert.text import Tokenizer, pad_batch
 __all__ = ["verify"]
 
 _FP32_LIMIT = 1e-3
+_VALUE_LIMIT = 0.05
 
 
 def verify(
@@ -33,7 +34,8 @@ def verify(
 
     The artifact answers through ``tinybert.load``. Refused past ``max_flips`` (at least one flip is
     always allowed: on few texts one is more than any share) or ``max_drop``; a float32 model must
-    also give the same logits to 1e-3, with ONNX Runtime's optimizations on and off.
+    also give the same logits to 1e-3, with ONNX Runtime's optimizations on and off. The values of a
+    regression may differ by 5 % of their standard deviation on average.
 
     Args:
         artifact: The shipped folder.
@@ -97,7 +99,9 @@ def _compare(
     task, name, targets = data.task, data.metric, np.asarray(data.dev["label"])
     difference = np.abs(found - wanted)
     flips = 0 if task == "regression" else int((found.argmax(1) != wanted.argmax(1)).sum())
+    values = {} if task != "regression" else {"spread": float(wanted.std())}
     return {
+        **values,
         "texts": len(wanted),
         "max_logit_difference": float(difference.max()),
         "mean_logit_difference": float(difference.mean()),
@@ -116,6 +120,12 @@ def _problems(
     problems = []
     if not np.isfinite(figures["max_logit_difference"]):
         problems.append(f"{precision}: logits are not finite")
+    limit = max(_FP32_LIMIT, _VALUE_LIMIT * figures.get("spread", 0))
+    if "spread" in figures and figures["mean_logit_difference"] > limit:
+        problems.append(
+            f"{precision}: values differ by {figures['mean_logit_difference']:.3g} on average "
+            f"(limit {limit:.3g}, {_VALUE_LIMIT:.0%} of their standard deviation)"
+        )
     allowed = max(1, int(max_flips * figures["texts"] + 1e-9))
     if figures["label_flips"] > allowed:
         problems.append(
