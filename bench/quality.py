@@ -32,7 +32,7 @@ SETS: dict[str, dict[str, Any]] = {
         "teachers": True,
     },
     "sst2": {
-        "epochs": {4: (1, 0.5), 3: (2, 1), 2: (3, 2)},
+        "epochs": {4: (1, 0.5), 3: (2, 1), 2: (2, 2)},
         "label_only": False,
         "teachers": False,
     },
@@ -74,14 +74,23 @@ def missing(name: str, work: Path, arguments: argparse.Namespace) -> list[tuple[
         for seed, count in wanted:
             row_path(work, arguments.name or name, seed, count).unlink(missing_ok=True)
         return wanted
+    for seed, count in wanted:
+        path = row_path(work, arguments.name or name, seed, count)
+        if path.is_file() and json.loads(path.read_text())["epochs"] != epochs(name, count):
+            sys.exit(f"{path.with_suffix('')} was made with other epochs; remove it, and {path}")
     for row in found["rows"]:
         job = (row["seed"], row["layers"])
-        if job in wanted and row.get("epochs") == list(SETS[name]["epochs"][row["layers"]]):
+        if job in wanted and row.get("epochs") == epochs(name, row["layers"]):
             wanted.remove(job)
             path = row_path(work, arguments.name or name, *job)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(row, indent=1), encoding="utf-8")
     return wanted
+
+
+def epochs(name: str, layers: int) -> list[float]:
+    """Return the epochs of both stages; none where the recipe's hold."""
+    return list(SETS[name]["epochs"].get(layers, ()))
 
 
 def parse() -> argparse.Namespace:
@@ -173,9 +182,8 @@ def run_job(
     if layers == 0:
         teach(recipes.load(file, {**common, "out": str(teacher)}))
         return
-    epochs = SETS[name]["epochs"].get(layers)
-    if epochs:
-        common |= dict(zip(("layer_stage.epochs", "prediction_stage.epochs"), epochs, strict=True))
+    if lengths := epochs(name, layers):
+        common |= dict(zip(("layer_stage.epochs", "prediction_stage.epochs"), lengths, strict=True))
     run = Path(work) / title / f"seed-{seed}-layers-{layers}"
     overrides = {
         **common,
@@ -202,7 +210,7 @@ def run_job(
         "settings": settings,
         "seed": seed,
         "layers": layers,
-        "epochs": list(epochs or ()),
+        "epochs": lengths,
         **row,
         "int8_mb": int8 / 1e6,
         "int8_of_fp32": int8 / fp32,
