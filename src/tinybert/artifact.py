@@ -27,7 +27,7 @@ CARD = "card.json"
 FORMAT = 1
 FP32 = "onnx/model.onnx"
 INT8 = "onnx/model_quantized.onnx"
-TASKS = ("classification", "regression")
+TASKS = ("classification", "multilabel", "regression")
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Card:
     """What a reader must know before it trusts a shipped folder.
 
     Args:
-        task: ``classification`` or ``regression``.
+        task: ``classification``, ``multilabel`` or ``regression``.
         labels: Label names in the order of the logits; empty for regression.
         pair: Whether an input is two texts.
         max_length: Longest input in tokens, special tokens included.
@@ -122,8 +122,9 @@ def _check_values(path: Path, values: dict[str, Any]) -> None:
             f"{path}: task `{values['task']}` is not one of {', '.join(TASKS)}; upgrade tinybert"
         )
     labels = values["labels"]
-    if values["task"] == "classification" and len(labels) < 2:
-        raise ArtifactError(f"{path}: {len(labels)} labels; wanted at least 2")
+    least = {"classification": 2, "multilabel": 1}.get(values["task"], 0)
+    if len(labels) < least:
+        raise ArtifactError(f"{path}: {len(labels)} labels; wanted at least {least}")
     if not all(isinstance(label, str) for label in labels) or len(set(labels)) < len(labels):
         raise ArtifactError(f"{path}: labels are {labels}; wanted different texts; export again")
     if values["max_length"] < 4:

@@ -73,14 +73,17 @@ def count_oddities(splits: dict[str, Dataset], labels: tuple[str, ...], notes: l
     """Note duplicates, contradictions and labels seen once."""
     seen: dict[tuple[str, str], set[Any]] = {}
     keys = row_keys(splits["train"])
-    for key, label in zip(keys, splits["train"]["label"], strict=True):
-        seen.setdefault(key, set()).add(label)
+    given = splits["train"]["label"]
+    for key, label in zip(keys, given, strict=True):
+        seen.setdefault(key, set()).add(str(label))
     if len(seen) < len(keys):
         notes.append(f"{len(keys) - len(seen):,} duplicate rows in train: kept")
     torn = sum(len(found) > 1 for found in seen.values())
     if torn and labels:
-        notes.append(f"{torn:,} train texts carry more than one label")
-    counts = Counter(splits["train"]["label"])
+        notes.append(f"{torn:,} train texts are labelled in more than one way")
+    several = bool(len(given)) and isinstance(given[0], list)
+    carried = (i for row in given for i, on in enumerate(row) if on) if several else given
+    counts = Counter(carried)
     for what, wanted in (("seen once", 1), ("never seen", 0)):
         names = [label for i, label in enumerate(labels) if counts[i] == wanted]
         if names:

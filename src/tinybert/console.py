@@ -77,11 +77,16 @@ def show_report(path: Path, *, open_: bool) -> None:
 
 
 def read_data(path: Path, source: str | None, **columns: Any) -> Any:
-    """Load the data named by a flag, or those of the run that a folder lies in."""
+    """Load the data named by a flag, or those of the run that a folder lies in.
+
+    An artifact says what task the data are for.
+    """
     from tinybert import data
+    from tinybert.artifact import CARD, read_card
 
     if source is not None:
-        return data.load(source, **columns)
+        task = read_card(path).task if (path / CARD).is_file() else "auto"
+        return data.load(source, task=task, **columns)
     run = path.resolve().parent
     if not (run / "data").is_dir():
         raise ConfigError(f"{path} lies in no run; name the data with --data")

@@ -1,8 +1,6 @@
 """From a user's table to splits a model can learn from, with everything odd about them said."""
 
 import json
-import math
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +12,14 @@ from datasets import Dataset, DatasetDict
 from tinybert import benchmarks
 from tinybert import datasets as embedded
 from tinybert.audit import count_oddities, cut_dev, drop_empty, find_leaks, row_keys
-from tinybert.errors import ArtifactError, DataError, near_miss
+from tinybert.errors import ArtifactError, DataError
+from tinybert.labels import choose_task, encode, label_names, merge_columns
 from tinybert.sources import Columns, find_columns, read_splits
 from tinybert.unlabelled import read_unlabelled
 
 __all__ = ["MAIN", "TaskData", "load", "load_saved", "save"]
 
-MAIN = {"classification": "accuracy", "regression": "pearson"}
+MAIN = {"classification": "accuracy", "multilabel": "micro_f1", "regression": "pearson"}
 
 
 @dataclass(frozen=True)
@@ -28,9 +27,10 @@ class TaskData:
     """Splits of one task.
 
     Args:
-        train, dev, test: Columns ``text``, ``text2`` (pairs only), ``label`` (class index, or
+        train, dev, test: Columns ``text``, ``text2`` (pairs only), ``label`` (class index, 0 or 1
+            for each label, or
             float target) and ``line`` (where the row stood in its file); test may be None.
-        task: ``classification`` or ``regression``.
+        task: ``classification``, ``multilabel`` or ``regression``.
         labels: Label names by class index; empty for regression.
         pair: Whether a row has two texts.
         name: What the data are called in reports.
@@ -63,6 +63,7 @@ def load(
     text: str | None = None,
     text2: str | None = None,
     label: str | None = None,
+    label_separator: str = "|",
     task: str = "auto",
     language: str | None = None,
     dev: str | Path | None = None,
@@ -79,9 +80,14 @@ def load(
         source: ``helpdesk``; a CSV, TSV, JSONL or Parquet file; a folder with train, dev and test
             files; a data set saved by ``datasets``; or a Hugging Face id, ``id:config`` if needed.
             None takes the named task's own data, or else ``helpdesk``.
-        text, text2, label: Column names; None finds them by the usual names.
-        task: ``classification``, ``regression``, or ``auto``: regression where the labels are
-            numbers that are not all whole; or a GLUE or CLUE task by name, such as ``glue/mrpc``:
+        text, text2, label: Column names; None finds them by the usual names. ``label`` may name
+            several columns of 0 and 1 with commas between: one a label, any number of which a text
+            may carry.
+        label_separator: Stands between the labels of a text that carries several, where they are
+            no lists.
+        task: ``classification`` (one label a text), ``multilabel`` (any number), ``regression``, or
+            ``auto``: several labels where they are lists, regression where they are numbers that
+            are not all whole; or a GLUE or CLUE task by name, such as ``glue/mrpc``:
             its columns, its metric and, without a source, its data.
         language: Language of ``helpdesk``.
         dev, test: Files of these splits, where the source has none.
@@ -106,11 +112,19 @@ def load(
         source = published.hub if published else embedded.NAMES[0]
     dev_split = published.dev if published else None
     raw = read_splits(source, language=language, dev=dev, test=test, dev_split=dev_split)
+    if label is not None and "," in label and label not in raw["train"].column_names:
+        names = [name.strip() for name in label.split(",")]
+        raw = {
+            name: merge_columns(split, names, _origin(source, raw, name))
+            for name, split in raw.items()
+            if name != "test" or set(names) & set(split.column_names)
+        }
+        label, task = "label", "multilabel"
     columns = find_columns(raw, str(source), text=text, text2=text2, label=label)
     notes: list[str] = []
     raw = _with_labels(raw, columns.label, published.ignored if published else (), notes)
-    kind = _task(raw["train"][columns.label], task)
-    labels, splits = _learnable(raw, columns, kind, str(source), notes)
+    kind = choose_task(raw["train"][columns.label], task)
+    labels, splits = _learnable(raw, columns, kind, str(source), label_separator, notes)
     splits["train"] = drop_empty(splits["train"], notes)
     if "dev" not in splits:
         splits["train"], splits["dev"] = cut_dev(splits["train"], dev_fraction, seed, kind)
@@ -120,8 +134,8 @@ def load(
         )
     splits = find_leaks(splits, drop_leaks, notes)
     count_oddities(splits, labels, notes)
-    if labels and len(set(splits["train"]["label"])) < 2:
-        only = labels[splits["train"]["label"][0]]
+    if labels and len(set(map(str, splits["train"]["label"]))) < 2:
+        only = labels[splits["train"]["label"][0]] if kind == "classification" else labels
         raise DataError(f"{source}: every train row has the label `{only}`; wanted two or more")
     paths = [unlabelled] if isinstance(unlabelled, str | Path) else list(unlabelled)
     if unlabelled_rows is not None and not paths:
@@ -142,18 +156,27 @@ def load(
 
 
 def _learnable(
-    raw: dict[str, Dataset], columns: Columns, kind: str, source: str, notes: list[str]
+    raw: dict[str, Dataset],
+    columns: Columns,
+    kind: str,
+    source: str,
+    separator: str,
+    notes: list[str],
 ) -> tuple[tuple[str, ...], dict[str, Dataset]]:
     """Return the labels' names and the splits with texts and targets alone; empty ones left out."""
     splits = {name: _select(split, columns, f"{source} {name}") for name, split in raw.items()}
-    origins = {name: _origin(source, raw, name) for name in raw}
-    labels: tuple[str, ...] = ()
-    if kind == "classification":
-        labels = _label_names(raw["train"], columns, source)
-        splits = {n: _encode(s, labels, origins[n], notes, n) for n, s in splits.items()}
-    else:
-        splits = {n: _targets(s, origins[n]) for n, s in splits.items()}
-    return labels, {n: s for n, s in splits.items() if len(s) or n == "train"}
+    labels = label_names(raw["train"], columns.label, kind, source, separator)
+    for name, split in splits.items():
+        splits[name] = encode(
+            split,
+            labels,
+            kind,
+            origin=_origin(source, raw, name),
+            name=name,
+            separator=separator,
+            notes=notes,
+        )
+    return tuple(labels), {n: s for n, s in splits.items() if len(s) or n == "train"}
 
 
 def save(data: TaskData, folder: str | Path) -> None:
@@ -243,30 +266,6 @@ def _origin(source: str | Path, raw: dict[str, Dataset], split: str) -> str:
     return path or f"{source} {split}"
 
 
-def _task(values: Sequence[Any], task: str) -> str:
-    """Decide between classes and real-valued targets."""
-    if task in ("classification", "regression"):
-        return task
-    if task != "auto":
-        known = ("classification", "regression", "auto", *benchmarks.NAMES)
-        raise DataError(
-            f"task is `{task}`; wanted classification, regression, auto, or a task by name such as "
-            f"glue/mrpc{near_miss(task, known)}"
-        )
-    numbers = [_number(v) for v in values if v is not None]
-    whole = all(n is not None and (math.isnan(n) or n == int(n)) for n in numbers)
-    return "regression" if None not in numbers and not whole else "classification"
-
-
-def _number(value: Any) -> float | None:
-    """Return a value as a number, or None."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return None
-    return number if math.isfinite(number) or math.isnan(number) else None
-
-
 def _select(split: Dataset, columns: Columns, origin: str) -> Dataset:
     """Keep text, second text, label and line under our names; refuse texts that are not texts."""
     line = split["line"] if "line" in split.column_names else range(1, len(split) + 1)
@@ -282,76 +281,3 @@ def _select(split: Dataset, columns: Columns, origin: str) -> Dataset:
                     f"{where} line {number}: column `{column}` is {value!r}; wanted a text"
                 )
     return Dataset.from_dict(out | {"line": list(line)})
-
-
-def _label_names(train: Dataset, columns: Columns, source: str) -> tuple[str, ...]:
-    """Return the classes of the train split in a fixed order: given, numeric or alphabetic."""
-    feature = train.features[columns.label]
-    if isinstance(feature, hf.ClassLabel):
-        return tuple(feature.names)
-    found = {_label(v) for v in train[columns.label]} - {None}
-    numbers = all(_number(v) is not None for v in found)
-    names = sorted(found, key=(lambda v: float(v)) if numbers else str)
-    if len(names) < 2:
-        shown = f"only the label `{names[0]}`" if names else "no label"
-        raise DataError(f"{source}: {shown} in train; wanted two or more classes")
-    if len(names) > max(50, len(train) // 2):
-        raise DataError(
-            f"{source}: {len(names):,} different labels in {len(train):,} rows of column "
-            f"`{columns.label}`; wanted classes; name the right column with --label"
-        )
-    return tuple(str(name) for name in names)
-
-
-def _label(value: Any) -> str | None:
-    """Return a class as it is named; None where there is none."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return None
-    if isinstance(value, float) and value == int(value):
-        return str(int(value))
-    return str(value) if str(value) else None
-
-
-def _encode(
-    split: Dataset, labels: tuple[str, ...], origin: str, notes: list[str], name: str
-) -> Dataset:
-    """Turn labels into class indices; leave out dev and test rows of classes that train lacks."""
-    index: dict[Any, int] = {label: i for i, label in enumerate(labels)}
-    values = split["label"]
-    if all(isinstance(v, int) for v in values) and not set(map(str, values)) & index.keys():
-        if set(values) == {-1} and name != "train":
-            notes.append(f"{name} has no labels (all -1) and is left out")
-            return split.select([])
-        index |= {i: i for i in range(len(labels))}
-        keys: list[Any] = list(values)
-    else:
-        keys = [_label(v) for v in values]
-    strangers: Counter[str] = Counter()
-    for key, line in zip(keys, split["line"], strict=True):
-        if key in index:
-            continue
-        near = near_miss(str(key), labels)
-        if key is None or name == "train" or near or str(key).strip() in index:
-            nearest = near.replace("did you mean", "nearest:").rstrip("?")
-            raise DataError(
-                f"{origin} line {line}: label `{'' if key is None else key}` is not one of the "
-                f"{len(labels)} labels of the training set{nearest}"
-            )
-        strangers[str(key)] += 1
-    if strangers:
-        listed = ", ".join(f"`{k}` ({n})" for k, n in strangers.items())
-        notes.append(
-            f"{sum(strangers.values())} {name} rows of classes that train lacks left out: {listed}"
-        )
-    kept = [i for i, key in enumerate(keys) if key in index]
-    encoded = [index[keys[i]] for i in kept]
-    return split.select(kept).remove_columns("label").add_column("label", encoded)
-
-
-def _targets(split: Dataset, origin: str) -> Dataset:
-    """Turn labels into finite floats."""
-    values = [_number(v) for v in split["label"]]
-    for value, raw, line in zip(values, split["label"], split["line"], strict=True):
-        if value is None or not math.isfinite(value):
-            raise DataError(f"{origin} line {line}: target is {raw!r}; wanted a finite number")
-    return split.remove_columns("label").add_column("label", values)

@@ -13,7 +13,16 @@ from sklearn.metrics import f1_score, matthews_corrcoef
 
 from tinybert.data import TaskData
 
-__all__ = ["Calibration", "calibration", "compute", "majority", "softmax", "tfidf"]
+__all__ = [
+    "Calibration",
+    "answers",
+    "calibration",
+    "compute",
+    "majority",
+    "sigmoid",
+    "softmax",
+    "tfidf",
+]
 
 Array = npt.NDArray[Any]
 
@@ -22,15 +31,25 @@ def compute(task: str, logits: Array, targets: Array) -> dict[str, float]:
     """Return the metrics of a task.
 
     Args:
-        task: ``classification`` or ``regression``.
+        task: ``classification``, ``multilabel`` or ``regression``.
         logits: Float (N, C); C = 1 for regression.
-        targets: Class indices or values, (N,).
+        targets: Class indices or values, (N,); 0 or 1 for each label, (N, C), in multilabel.
 
     Returns:
-        ``accuracy`` and ``macro_f1`` (and where C = 2 ``f1`` of class 1 and ``matthews``), or
-        ``pearson``, ``spearman`` and ``mse``. Correlations of constant predictions are 0.
+        ``accuracy`` and ``macro_f1`` (and where C = 2 ``f1`` of class 1 and ``matthews``);
+        ``micro_f1``, ``macro_f1`` and ``exact`` (share of texts with every label right) in
+        multilabel; or ``pearson``, ``spearman`` and ``mse``. Correlations of constant predictions
+        are 0, and so is the F1 of a label that neither is nor is answered.
     """
     targets = np.asarray(targets)
+    if task == "multilabel":
+        sets = answers(task, logits)
+        wanted = targets.astype(bool)
+        return {
+            "micro_f1": float(f1_score(wanted, sets, average="micro", zero_division=0)),
+            "macro_f1": float(f1_score(wanted, sets, average="macro", zero_division=0)),
+            "exact": float(np.mean((sets == wanted).all(axis=1))),
+        }
     if task == "regression":
         values = np.asarray(logits, dtype=np.float64).reshape(-1)
         constant = values.std() < 1e-12 or targets.std() < 1e-12
@@ -39,23 +58,39 @@ def compute(task: str, logits: Array, targets: Array) -> dict[str, float]:
             "spearman": 0.0 if constant else float(spearmanr(values, targets)[0]),
             "mse": float(np.mean((values - targets) ** 2)),
         }
-    answers = logits.argmax(axis=1)
+    classes = answers(task, logits)
     found = {
-        "accuracy": float(np.mean(answers == targets)),
-        "macro_f1": float(f1_score(targets, answers, average="macro", zero_division=0)),
+        "accuracy": float(np.mean(classes == targets)),
+        "macro_f1": float(f1_score(targets, classes, average="macro", zero_division=0)),
     }
     if logits.shape[1] == 2:
-        found["f1"] = float(f1_score(targets, answers, zero_division=0))
-        found["matthews"] = float(matthews_corrcoef(targets, answers))
+        found["f1"] = float(f1_score(targets, classes, zero_division=0))
+        found["matthews"] = float(matthews_corrcoef(targets, classes))
+    return found
+
+
+def answers(task: str, logits: Array) -> Array:
+    """Return what logits (N, C) say: class indices (N,), or bool (N, C) in multilabel.
+
+    A text carries the labels whose probability is above one half.
+    """
+    found: Array = np.asarray(logits) > 0 if task == "multilabel" else logits.argmax(axis=1)
     return found
 
 
 def majority(data: TaskData, split: str = "dev") -> dict[str, float]:
-    """Return the metrics of always answering train's most frequent class, or its mean target."""
+    """Return the metrics of always answering train's most frequent class, or its mean target.
+
+    In multilabel: the labels that more than half of the texts carry, else the most frequent one.
+    """
     train, rows = np.asarray(data.train["label"]), data.splits()[split]
     targets = np.asarray(rows["label"])
     if data.task == "regression":
         return compute(data.task, np.full((len(targets), 1), train.mean()), targets)
+    if data.task == "multilabel":
+        shares = train.mean(axis=0)
+        usual = shares - min(0.5, shares.max() - 1e-9)
+        return compute(data.task, np.tile(usual, (len(targets), 1)), targets)
     counts = np.bincount(train, minlength=len(data.labels)).astype(np.float64)
     return compute(data.task, np.tile(counts, (len(targets), 1)), targets)
 
@@ -80,9 +115,21 @@ def tfidf(data: TaskData, split: str = "dev") -> Array:
     if data.task == "regression":
         ridge: Array = Ridge(alpha=1.0).fit(inputs, targets).predict(queries)
         return ridge.reshape(-1, 1)
+    if data.task == "multilabel":
+        columns = [_one_label(inputs, queries, column) for column in targets.T]
+        return np.stack(columns, axis=1)
     model = LogisticRegression(C=10.0, max_iter=2000).fit(inputs, targets)
     logits = np.full((len(rows), len(data.labels)), -1e9)
     logits[:, model.classes_] = np.log(model.predict_proba(queries) + 1e-12)
+    return logits
+
+
+def _one_label(inputs: Any, queries: Any, column: Array) -> Array:
+    """Return the logits of one label; where train knows one answer alone, that answer."""
+    if len(set(column.tolist())) == 1:
+        return np.full(queries.shape[0], 1.0 if column[0] else -1.0)
+    model = LogisticRegression(C=10.0, max_iter=2000).fit(inputs, column)
+    logits: Array = model.decision_function(queries)
     return logits
 
 
@@ -109,14 +156,20 @@ def calibration(logits: Array, targets: Array, bins: int = 15) -> Calibration:
 
     Args:
         logits: Float (N, C).
-        targets: Class indices (N,).
+        targets: Class indices (N,); or 0 or 1 for each label, (N, C): then each label of each text
+            is an answer, with the probability of what was said of it.
         bins: Bins of equal width over 0..1.
 
     Source: Guo et al. 2017, equation 3.
     """
-    probabilities = softmax(logits)
-    top = probabilities.max(axis=1)
-    right = probabilities.argmax(axis=1) == np.asarray(targets)
+    if np.ndim(targets) == 2:
+        probability = sigmoid(logits).reshape(-1)
+        top = np.maximum(probability, 1 - probability)
+        right = (probability > 0.5) == np.asarray(targets, dtype=bool).reshape(-1)
+    else:
+        probabilities = softmax(logits)
+        top = probabilities.max(axis=1)
+        right = probabilities.argmax(axis=1) == np.asarray(targets)
     index = np.minimum((top * bins).astype(int), bins - 1)
     held = [index == b for b in range(bins) if (index == b).any()]
     mean: Callable[[Array], float] = lambda values: float(np.mean(values))  # noqa: E731
@@ -131,6 +184,12 @@ def softmax(logits: Array) -> Array:
     """Return probabilities (N, C) of logits (N, C)."""
     shifted = np.exp(np.asarray(logits, dtype=np.float64) - logits.max(axis=1, keepdims=True))
     result: Array = shifted / shifted.sum(axis=1, keepdims=True)
+    return result
+
+
+def sigmoid(logits: Array) -> Array:
+    """Return the probability of each label on its own, of logits of any shape."""
+    result: Array = 0.5 * (1 + np.tanh(0.5 * np.asarray(logits, dtype=np.float64)))
     return result
 
 

@@ -138,6 +138,8 @@ def _one_type(values: list[Any]) -> list[Any]:
     kinds = {type(v) for v in values if v is not None}
     if kinds <= {int} or kinds <= {str}:
         return values
+    if kinds == {list} and all(isinstance(part, str) for v in values for part in v or ()):
+        return values
     if kinds <= {int, float}:
         return [v if v is None else float(v) for v in values]
     return [v if v is None or isinstance(v, str) else json.dumps(v) for v in values]

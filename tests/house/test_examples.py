@@ -51,8 +51,8 @@ def test_classify_csv(monkeypatch, capsys, tmp_path):
     save_model(tmp_path / "teacher", 2, 2, seed=0, names=("parcel", "refund"), spread=0.05)
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(
-        "max_length = 16\n[teacher]\nteach = 'always'\nepochs = 8\nlearning_rate = 5e-3\nbatch_size = 8\n"
-        "[layer_stage]\nepochs = 1\n[prediction_stage]\nepochs = 6\nlearning_rate = 5e-3\nbatch_size = 8\n"
+        "max_length = 16\n[teacher]\nteach = 'always'\nepochs = 24\nlearning_rate = 5e-3\nbatch_size = 8\n"
+        "[layer_stage]\nepochs = 1\n[prediction_stage]\nepochs = 12\nlearning_rate = 5e-3\nbatch_size = 8\n"
         "[ship]\nbaselines = false\nmax_flips = 1\nmax_drop = 1\n"
     )
     run(

@@ -11,6 +11,7 @@ from tinybert.losses import (
     attention_loss,
     embedding_loss,
     hidden_loss,
+    multilabel_loss,
     prediction_loss,
     regression_loss,
 )
@@ -63,6 +64,20 @@ def test_prediction_equals_the_loop(temperature):
         total -= sum(s / sum(soft) * math.log(o / sum(own)) for s, o in zip(soft, own, strict=True))
     wanted = temperature**2 * total / B
     assert prediction_loss(student, teacher, temperature).item() == pytest.approx(wanted, rel=1e-5)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.5])
+def test_multilabel_equals_the_loop(temperature):
+    student, teacher = draw(B, C), draw(B, C, seed=1)
+    total = 0.0
+    for b in range(B):
+        for c in range(C):
+            soft, own = (
+                1 / (1 + math.exp(-float(z[b, c]) / temperature)) for z in (teacher, student)
+            )
+            total -= soft * math.log(own) + (1 - soft) * math.log(1 - own)
+    wanted = temperature**2 * total / (B * C)
+    assert multilabel_loss(student, teacher, temperature).item() == pytest.approx(wanted, rel=1e-5)
 
 
 def test_regression_equals_the_loop():
@@ -125,3 +140,5 @@ def test_wrong_shapes_are_named(pad_mask):
         prediction_loss(draw(B, C), draw(B, C + 1))
     with pytest.raises(ConfigError, match="temperature is 0"):
         prediction_loss(draw(B, C), draw(B, C), 0)
+    with pytest.raises(ConfigError, match="temperature is -1"):
+        multilabel_loss(draw(B, C), draw(B, C), -1)

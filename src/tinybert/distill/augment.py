@@ -117,7 +117,7 @@ def augmented_rows(
     if made:
         bf16 = use_bf16(recipe.precision)
         rows = label_rows(rows, teacher, folder, tokenizer, data, bf16=bf16, say=say)
-        if data.task == "classification":
+        if data.task != "regression":
             scores = enumerate(rows["score"])
             rows = rows.select([i for i, score in scores if score >= settings.min_confidence])
             unsure = made - len(rows)

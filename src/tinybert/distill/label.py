@@ -5,16 +5,17 @@ import io
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from datasets import Dataset
+from datasets import Dataset, List, Value
 from transformers import PreTrainedModel
 
 from tinybert.artifact import write_atomic
 from tinybert.data import TaskData
 from tinybert.distill.outputs import add_teacher_outputs, tokenize
 from tinybert.errors import ConfigError, DataError
-from tinybert.metrics import softmax
+from tinybert.metrics import sigmoid, softmax
 from tinybert.text import Tokenizer
 
 __all__ = ["check_target", "label_rows", "write_rows"]
@@ -42,8 +43,9 @@ def label_rows(
         say: Told whether the outputs came from disk or are being computed.
 
     Returns:
-        The rows with ``label``, the name of the teacher's class or its value, and ``score``, the
-        probability of that class (None in regression).
+        The rows with ``label``, the name of the teacher's class, a list of names, or its value, and
+        ``score``, the probability of that class (of the least sure of the labels; None in
+        regression).
     """
     asked = tokenize(rows.add_column("label", [None] * len(rows)), tokenizer, data)
     outputs = add_teacher_outputs(
@@ -53,6 +55,11 @@ def label_rows(
     if data.task == "regression":
         labelled = rows.add_column("label", [float(value) for value in logits[:, 0]])
         return labelled.add_column("score", [None] * len(rows))
+    if data.task == "multilabel":
+        each = sigmoid(logits)
+        sets = [[data.labels[i] for i in np.flatnonzero(row > 0.5)] for row in each]
+        labelled = rows.add_column("label", sets, feature=List(Value("string")))
+        return labelled.add_column("score", np.maximum(each, 1 - each).min(axis=1).tolist())
     probability = softmax(logits)
     names = [data.labels[i] for i in probability.argmax(axis=1)]
     labelled = rows.add_column("label", names)
@@ -97,5 +104,12 @@ def write_rows(rows: Dataset, path: str | Path) -> None:
         )
     )
     table.writerow(rows.column_names)
-    table.writerows(["" if v is None else v for v in row.values()] for row in rows)
+    table.writerows([_cell(value) for value in row.values()] for row in rows)
     write_atomic(file, out.getvalue().encode())
+
+
+def _cell(value: Any) -> Any:
+    """Return a value as a table holds it: labels with a bar between."""
+    if isinstance(value, list):
+        return "|".join(value)
+    return "" if value is None else value

@@ -18,6 +18,7 @@ from tinybert.losses import (
     attention_loss,
     embedding_loss,
     hidden_loss,
+    multilabel_loss,
     prediction_loss,
     regression_loss,
 )
@@ -42,7 +43,7 @@ class Objective(nn.Module):
         stage: The weights w of the losses, and the temperature.
         layer_map: Teacher layer of each student layer, g(1..M).
         teacher_width: E.
-        regression: Compare values by their squared distance instead of by cross-entropy.
+        task: ``classification``, ``multilabel`` or ``regression``: what answers are compared as.
 
     Raises:
         ConfigError: All weights are zero.
@@ -55,7 +56,7 @@ class Objective(nn.Module):
         layer_map: tuple[int, ...],
         teacher_width: int,
         *,
-        regression: bool,
+        task: str,
     ) -> None:
         super().__init__()
         weights = (stage.attention, stage.hidden, stage.embedding, stage.prediction)
@@ -64,7 +65,7 @@ class Objective(nn.Module):
         self.student = student
         self._stage = stage
         self._map = layer_map
-        self._regression = regression
+        self._task = task
         self._takes_types = has_types(student)
         width = int(student.config.hidden_size)
         layers = [0, *range(1, len(layer_map) + 1)]
@@ -87,7 +88,8 @@ class Objective(nn.Module):
             input_ids: Int64 (B, T).
             attention_mask: Int64 (B, T), 1 on tokens.
             token_type_ids: Int64 (B, T).
-            labels: Int64 (B,), or float (B,) for regression; ``NO_LABEL``, or NaN: it has none.
+            labels: Int64 (B,); float (B,) for regression, float (B, C) in multilabel;
+                ``NO_LABEL``, or NaN: it has none.
             teacher: ``teacher_logits`` (B, C), ``hidden_N`` (B, T, E), ``scores_N`` (B, H, T, T).
 
         Returns:
@@ -141,11 +143,12 @@ class Objective(nn.Module):
         parts: dict[str, tuple[float, Tensor]] = {}
         if stage.prediction:
             target = teacher["teacher_logits"]
-            loss = (
-                regression_loss(logits, target)
-                if self._regression
-                else prediction_loss(logits, target, stage.temperature)
-            )
+            if self._task == "regression":
+                loss = regression_loss(logits, target)
+            elif self._task == "multilabel":
+                loss = multilabel_loss(logits, target, stage.temperature)
+            else:
+                loss = prediction_loss(logits, target, stage.temperature)
             parts["prediction"] = (stage.prediction, loss)
         if stage.hard_labels:
             if labels is None:
@@ -155,9 +158,15 @@ class Objective(nn.Module):
 
     def _labels_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the mean over the batch; a row without a label adds nothing to it."""
-        if self._regression:
+        if self._task == "regression":
             known = ~labels.isnan()
             total = F.mse_loss(logits[known, 0], labels[known].float(), reduction="sum")
+        elif self._task == "multilabel":
+            known = ~labels.isnan().any(dim=1)
+            each = F.binary_cross_entropy_with_logits(
+                logits[known], labels[known], reduction="none"
+            )
+            total = each.mean(dim=1).sum()
         else:
             total = F.cross_entropy(logits, labels, ignore_index=NO_LABEL, reduction="sum")
         return total / len(labels)

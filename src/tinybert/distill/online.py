@@ -49,7 +49,7 @@ class OnlineLayers(nn.Module):
                 "many, or set training.attention to 0 or training.losses to relations"
             )
         width = int(teacher.config.hidden_size)
-        self.objective = Objective(student, stage, layer_map, width, regression=False)
+        self.objective = Objective(student, stage, layer_map, width, task="classification")
         self._teacher = _Teacher(teacher)
         self._hidden, self._scores = teacher_columns(stage, layer_map)
 

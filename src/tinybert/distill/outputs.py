@@ -29,6 +29,11 @@ __all__ = ["NO_LABEL", "Collator", "add_teacher_outputs", "cache_folder", "token
 
 NO_LABEL = -100
 _CHUNK = 512
+_LABELS = {
+    "classification": datasets.Value("int64"),
+    "multilabel": datasets.List(datasets.Value("float32")),
+    "regression": datasets.Value("float32"),
+}
 
 
 def cache_folder() -> Path:
@@ -46,7 +51,8 @@ def tokenize(split: Dataset, tokenizer: Tokenizer, data: TaskData) -> Dataset:
 
     Returns:
         Columns ``input_ids`` and ``token_type_ids`` (lists of int), ``length`` (tokens) and
-        ``labels`` (int64 class, or float32 target); ``NO_LABEL``, or NaN, where there is none.
+        ``labels`` (int64 class, float32 target, or C floats); ``NO_LABEL``, or NaN, where there is
+        none.
     """
     ids, types = tokenizer.encode(split["text"], split["text2"] if data.pair else None)
     features = datasets.Features(
@@ -54,10 +60,12 @@ def tokenize(split: Dataset, tokenizer: Tokenizer, data: TaskData) -> Dataset:
             "input_ids": datasets.List(datasets.Value("int32")),
             "token_type_ids": datasets.List(datasets.Value("int8")),
             "length": datasets.Value("int32"),
-            "labels": datasets.Value("float32" if data.task == "regression" else "int64"),
+            "labels": _LABELS[data.task],
         }
     )
-    missing = math.nan if data.task == "regression" else NO_LABEL
+    missing: Any = math.nan if data.task == "regression" else NO_LABEL
+    if data.task == "multilabel":
+        missing = [math.nan] * len(data.labels)
     columns = {
         "input_ids": ids,
         "token_type_ids": types,

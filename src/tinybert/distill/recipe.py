@@ -49,6 +49,7 @@ class DataSettings(Section):
     text: str | None = None
     text2: str | None = None
     label: str | None = None
+    label_separator: str = Field("|", min_length=1)
     language: str | None = None
     task: str = "auto"
     dev: str | None = None

@@ -179,9 +179,7 @@ def _stages(
         )
         seconds[f"{name} outputs"] = time.monotonic() - started
         say(f"{name} stage: {stage.epochs:g} epochs, student layers 1..{len(g)} from {list(g)}")
-        objective = Objective(
-            student, stage, g, int(config.hidden_size), regression=data.task == "regression"
-        )
+        objective = Objective(student, stage, g, int(config.hidden_size), task=data.task)
         started = time.monotonic()
         run_stage(
             run / "stages" / name,

@@ -28,6 +28,12 @@ from tinybert.text import Tokenizer
 __all__ = ["check_teacher", "dev_metrics", "fine_tune", "has_head", "save_model"]
 
 
+_PROBLEMS = {
+    "classification": "single_label_classification",
+    "multilabel": "multi_label_classification",
+}
+
+
 def has_head(model: str | Path) -> bool:
     """Whether a folder or hub id holds a fine-tuned classifier rather than a bare encoder.
 
@@ -69,9 +75,8 @@ def fine_tune(
     Returns:
         The trained model, in eval mode.
     """
-    regression = data.task == "regression"
     labelled = stage.model_copy(update={"hard_labels": 1.0})
-    objective = Objective(start, labelled, (), int(start.config.hidden_size), regression=regression)
+    objective = Objective(start, labelled, (), int(start.config.hidden_size), task=data.task)
     run_stage(
         folder,
         objective,
@@ -115,7 +120,7 @@ def settings_for(data: TaskData) -> dict[str, Any]:
         "num_labels": len(names),
         "id2label": names,
         "label2id": {name: i for i, name in names.items()},
-        "problem_type": "single_label_classification",
+        "problem_type": _PROBLEMS[data.task],
     }
 
 

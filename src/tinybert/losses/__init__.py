@@ -3,13 +3,14 @@
 from tinybert.losses.attention import attention_loss
 from tinybert.losses.embedding import embedding_loss
 from tinybert.losses.hidden import hidden_loss
-from tinybert.losses.prediction import prediction_loss, regression_loss
+from tinybert.losses.prediction import multilabel_loss, prediction_loss, regression_loss
 from tinybert.losses.relation import relation_loss
 
 __all__ = [
     "attention_loss",
     "embedding_loss",
     "hidden_loss",
+    "multilabel_loss",
     "prediction_loss",
     "regression_loss",
     "relation_loss",

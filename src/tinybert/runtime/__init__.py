@@ -4,11 +4,28 @@ from pathlib import Path
 
 from tinybert.artifact import read_card
 from tinybert.runtime.classify import Classifier, Prediction
+from tinybert.runtime.multilabel import LabelSet, MultiLabelClassifier
 from tinybert.runtime.regress import Regressor
 from tinybert.runtime.session import Session
-from tinybert.runtime.stream import predict
+from tinybert.runtime.stream import Model, predict
 
-__all__ = ["Classifier", "Prediction", "Regressor", "Session", "load", "predict"]
+__all__ = [
+    "Classifier",
+    "LabelSet",
+    "Model",
+    "MultiLabelClassifier",
+    "Prediction",
+    "Regressor",
+    "Session",
+    "load",
+    "predict",
+]
+
+_KINDS: dict[str, type[Model]] = {
+    "classification": Classifier,
+    "multilabel": MultiLabelClassifier,
+    "regression": Regressor,
+}
 
 
 def load(
@@ -17,7 +34,7 @@ def load(
     threads: int | None = None,
     precision: str | None = None,
     batch_size: int = 32,
-) -> Classifier | Regressor:
+) -> Model:
     """Load a shipped folder.
 
     Args:
@@ -27,8 +44,8 @@ def load(
         batch_size: Texts that run through the model together.
 
     Returns:
-        A classifier, or a regressor where the card's task is regression. It may be shared by many
-        threads.
+        A classifier, one that gives any number of labels, or a regressor, as the card's task says.
+        It may be shared by many threads.
 
     Raises:
         ArtifactError: The folder is damaged, incomplete or of a newer format.
@@ -36,4 +53,4 @@ def load(
     """
     card = read_card(path)
     session = Session(path, card, threads=threads, precision=precision, batch_size=batch_size)
-    return Regressor(session) if card.task == "regression" else Classifier(session)
+    return _KINDS[card.task](session)

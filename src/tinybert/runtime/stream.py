@@ -11,15 +11,21 @@ from pathlib import Path
 from typing import IO, Any, TextIO
 
 from tinybert.errors import ConfigError, DataError
-from tinybert.runtime.classify import Classifier
+from tinybert.runtime.classify import Classifier, Prediction
+from tinybert.runtime.multilabel import LabelSet, MultiLabelClassifier
 from tinybert.runtime.regress import Regressor
 from tinybert.runtime.rows import Row, read_rows
 
-__all__ = ["FORMATS", "predict", "write_rows"]
+__all__ = ["FORMATS", "Model", "predict", "write_rows"]
 
 FORMATS = ("text", "jsonl", "csv")
 _CHUNK = 256
-Model = Classifier | Regressor
+_HEADERS: dict[type, list[str]] = {
+    Classifier: ["line", "label", "score"],
+    MultiLabelClassifier: ["line", "labels", "scores"],
+    Regressor: ["line", "value"],
+}
+Model = Classifier | MultiLabelClassifier | Regressor
 
 
 def predict(
@@ -113,7 +119,7 @@ def _loaded(
     artifact: str | Path | Model, threads: int | None, precision: str | None, batch_size: int
 ) -> Model:
     """Return a loaded model."""
-    if isinstance(artifact, Classifier | Regressor):
+    if isinstance(artifact, Model):
         return artifact
     from tinybert.runtime import load
 
@@ -141,23 +147,13 @@ def _given(texts: Sequence[str], pair: bool) -> Iterator[Row]:
 
 def _writer(model: Model, out: TextIO, format: str) -> Callable[[Row, Any], None]:
     """Return what writes one answer."""
-    regression = isinstance(model, Regressor)
     if format == "csv":
         table = csv.writer(out, lineterminator="\n")
-        table.writerow(["line", "value"] if regression else ["line", "label", "score"])
+        table.writerow(_HEADERS[type(model)])
 
     def write(row: Row, answer: Any) -> None:
-        if regression:
-            cells: list[Any] = [row.line, f"{answer:.6g}"]
-            record: dict[str, Any] = {"line": row.line, "value": answer}
-        else:
-            cells = [row.line, answer.label, f"{answer.score:.4f}"]
-            record = {
-                "line": row.line,
-                "label": answer.label,
-                "score": answer.score,
-                "scores": answer.scores,
-            }
+        cells = [row.line, *_cells(answer)]
+        record = {"line": row.line, **_record(answer)}
         if format == "csv":
             table.writerow(cells)
         elif format == "jsonl":
@@ -166,3 +162,22 @@ def _writer(model: Model, out: TextIO, format: str) -> Callable[[Row, Any], None
             out.write("\t".join(map(str, cells)) + "\n")
 
     return write
+
+
+def _cells(answer: Prediction | LabelSet | float) -> list[str]:
+    """Return an answer as the cells of a table; several labels have a bar between."""
+    if isinstance(answer, Prediction):
+        return [answer.label, f"{answer.score:.4f}"]
+    if isinstance(answer, LabelSet):
+        scores = [f"{answer.scores[label]:.4f}" for label in answer.labels]
+        return ["|".join(answer.labels), "|".join(scores)]
+    return [f"{answer:.6g}"]
+
+
+def _record(answer: Prediction | LabelSet | float) -> dict[str, Any]:
+    """Return an answer as a JSON object."""
+    if isinstance(answer, Prediction):
+        return {"label": answer.label, "score": answer.score, "scores": answer.scores}
+    if isinstance(answer, LabelSet):
+        return {"labels": list(answer.labels), "scores": answer.scores}
+    return {"value": answer}

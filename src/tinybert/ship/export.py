@@ -48,7 +48,8 @@ def export(
         max_length: Longest input in tokens that the artifact accepts.
         pair: Whether an input is two texts.
         labels: Label names in logit order; None takes the model's own.
-        task: ``classification`` or ``regression``; None follows the model (one logit: regression).
+        task: ``classification``, ``multilabel`` or ``regression``; None follows the model's config
+            (one logit without more: regression).
         teacher: Name of the teacher, for the card.
 
     Returns:
@@ -124,7 +125,8 @@ def _card(
     """Return the card of a model, its settings checked."""
     config: Any = network.config
     count = int(config.num_labels)
-    task = task or ("regression" if count == 1 else "classification")
+    several = config.problem_type == "multi_label_classification"
+    task = task or ("multilabel" if several else "regression" if count == 1 else "classification")
     names = labels or [str(config.id2label[i]) for i in range(count)]
     if task == "regression":
         names = []

@@ -135,10 +135,11 @@ def _compare(
     labels = data.labels
     found: dict[str, Any] = {
         "recalls": lost.recalls(shown, targets, labels),
-        "confusion": {k: lost.confusion(v, targets, len(labels)) for k, v in shown.items()},
         "calibration": {k: asdict(metrics.calibration(v, targets)) for k, v in shown.items()},
         "differences": lost.answer_differences(texts, shown, targets, labels, most=_MOST_TEXTS),
     }
+    if data.task == "classification":
+        found["confusion"] = {k: lost.confusion(v, targets, len(labels)) for k, v in shown.items()}
     if "artifact" in shown:
         found["flips"] = lost.answer_differences(
             texts, shown, targets, labels, between=pair, most=_MOST_FLIPS

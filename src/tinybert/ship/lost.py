@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tinybert.metrics import softmax
+from tinybert.metrics import answers, sigmoid, softmax
 
 __all__ = ["answer_differences", "confusion", "recalls", "value_differences"]
 
@@ -28,22 +28,22 @@ def recalls(
 
     Args:
         logits: Float (N, C) by system; ``teacher`` and ``student`` are there.
-        targets: Class indices (N,).
+        targets: Class indices (N,), or 0 or 1 for each label (N, C).
         labels: Class names.
 
     Returns:
         One row a class that the split has: ``label``, ``count``, and for each system its recall.
     """
+    gold = np.asarray(targets)
+    carried = gold.astype(bool) if gold.ndim == 2 else gold[:, None] == np.arange(len(labels))
+    found = {name: _given(values, several=gold.ndim == 2) for name, values in logits.items()}
     rows = []
     for index, label in enumerate(labels):
-        mask = np.asarray(targets) == index
+        mask = carried[:, index]
         if not mask.any():
             continue
         row: dict[str, Any] = {"label": label, "count": int(mask.sum())}
-        row |= {
-            name: float(np.mean(values[mask].argmax(axis=1) == index))
-            for name, values in logits.items()
-        }
+        row |= {name: float(np.mean(sets[mask, index])) for name, sets in found.items()}
         rows.append(row)
     return sorted(rows, key=lambda row: row["student"] - row["teacher"])
 
@@ -62,23 +62,27 @@ def answer_differences(
     Args:
         texts: N texts.
         logits: Float (N, C) by system.
-        targets: Class indices (N,).
+        targets: Class indices (N,), or 0 or 1 for each label (N, C).
         labels: Class names.
         between: The two systems.
         most: Texts to list; of each kind at least a quarter of them, as far as there are.
 
     Returns:
         ``count``, ``lost`` (only the first is right), ``won`` (only the second is), ``neither``,
-        and ``texts``: ``kind``, ``text``, ``gold`` and each system's label and probability.
+        and ``texts``: ``kind``, ``text``, ``gold`` and each system's label (or labels, with commas
+        between) and its probability (of several labels: of the least sure answer).
     """
-    first, second = (softmax(logits[name]) for name in between)
-    a, b, gold = first.argmax(axis=1), second.argmax(axis=1), np.asarray(targets)
+    gold = np.asarray(targets)
+    several = gold.ndim == 2
+    a, b = (_given(logits[name], several=several) for name in between)
+    carried = gold.astype(bool) if several else gold[:, None] == np.arange(len(labels))
+    right_a, right_b = ((found == carried).all(axis=1) for found in (a, b))
     kinds = {
-        "lost": (a == gold) & (b != gold),
-        "won": (a != gold) & (b == gold),
-        "neither": (a != b) & (a != gold) & (b != gold),
+        "lost": right_a & ~right_b,
+        "won": ~right_a & right_b,
+        "neither": (a != b).any(axis=1) & ~right_a & ~right_b,
     }
-    sure = np.minimum(first.max(axis=1), second.max(axis=1))
+    sure = np.minimum(*(_surety(logits[name], several=several) for name in between))
     order = {
         kind: sorted(np.flatnonzero(mask), key=lambda i: -sure[i]) for kind, mask in kinds.items()
     }
@@ -86,8 +90,10 @@ def answer_differences(
     listed = []
     for kind, rows in order.items():
         for i in map(int, rows[: picked[kind]]):
-            entry = {"kind": kind, "text": texts[i], "gold": labels[int(gold[i])]}
-            listed.append(entry | {name: _top(logits[name][i], labels) for name in logits})
+            entry = {"kind": kind, "text": texts[i], "gold": _named(carried[i], labels)}
+            listed.append(
+                entry | {name: _answer(logits[name][i], labels, several) for name in logits}
+            )
     counts = {kind: int(mask.sum()) for kind, mask in kinds.items()}
     return {"count": sum(counts.values()), **counts, "texts": listed}
 
@@ -122,11 +128,34 @@ def value_differences(
     return {"mean": float(apart.mean()), "largest": float(apart.max()), "texts": listed}
 
 
-def _top(logits: Array, labels: Sequence[str]) -> dict[str, Any]:
-    """Return the chosen label and its probability."""
-    probabilities = softmax(logits[None])[0]
-    best = int(probabilities.argmax())
-    return {"label": labels[best], "score": float(probabilities[best])}
+def _given(logits: Array, *, several: bool) -> Array:
+    """Return which labels are given, bool (N, C)."""
+    if several:
+        return answers("multilabel", logits)
+    found: Array = logits.argmax(axis=1)[:, None] == np.arange(logits.shape[1])
+    return found
+
+
+def _surety(logits: Array, *, several: bool) -> Array:
+    """Return the probability of each text's answer; of several labels, of the least sure."""
+    if not several:
+        found: Array = softmax(logits).max(axis=1)
+        return found
+    each = sigmoid(logits)
+    least: Array = np.maximum(each, 1 - each).min(axis=1)
+    return least
+
+
+def _answer(logits: Array, labels: Sequence[str], several: bool) -> dict[str, Any]:
+    """Return what one text is answered, and how surely."""
+    given = _given(logits[None], several=several)[0]
+    score = float(_surety(logits[None], several=several)[0])
+    return {"label": _named(given, labels), "score": score}
+
+
+def _named(given: Array, labels: Sequence[str]) -> str:
+    """Return the labels that are given, with commas between; a dash where there is none."""
+    return ", ".join(labels[int(i)] for i in np.flatnonzero(given)) or "–"
 
 
 def _share(counts: Mapping[str, int], most: int) -> dict[str, int]:

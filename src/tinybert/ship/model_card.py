@@ -36,8 +36,9 @@ def _front_matter(card: Card) -> str:
 
 def _about(card: Card) -> str:
     kind = "pairs of texts" if card.pair else "texts"
+    number = "any number" if card.task == "multilabel" else "one"
     does = (
-        f"gives {kind} one of {len(card.labels)} labels: {', '.join(card.labels)}"
+        f"gives {kind} {number} of {len(card.labels)} labels: {', '.join(card.labels)}"
         if card.labels
         else f"gives {kind} a number"
     )

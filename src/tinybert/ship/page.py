@@ -71,7 +71,7 @@ def _plots(report: Mapping[str, Any], drawn: Mapping[str, Any]) -> dict[str, str
         return found | {"values": plots.values(predicted, drawn["targets"], NAMES)}
     calibrations = {key: Calibration(**report["calibration"][key]) for key in shown}
     found["reliability"] = plots.reliability(calibrations, NAMES)
-    for key in shown[1:]:
+    for key in shown[1:] if "confusion" in report else ():
         found[f"confusion_{key}"] = plots.confusion_matrix(
             report["confusion"][key], report["data"]["labels"], name=NAMES[key]
         )

@@ -13,6 +13,8 @@ __all__ = ["METRIC_NAMES", "headline", "print_table", "table"]
 METRIC_NAMES = {
     "accuracy": "Accuracy",
     "macro_f1": "Macro-F1",
+    "micro_f1": "Micro-F1",
+    "exact": "Exact match",
     "f1": "F1",
     "matthews": "Matthews",
     "pearson": "Pearson",
@@ -72,7 +74,7 @@ def headline(report: Mapping[str, Any]) -> str:
 def table(report: Mapping[str, Any]) -> tuple[list[str], list[tuple[str, list[str]]]]:
     """Return the header and, by system, the cells of the main table as texts."""
     main = report["metric"]
-    usual = ("accuracy", "macro_f1", "pearson", "spearman")
+    usual = ("accuracy", "micro_f1", "macro_f1", "exact", "pearson", "spearman")
     quality = report["systems"][0]["quality"]
     names = [main, *(n for n in usual if n in quality and n != main)]
     header = ["System", *(METRIC_NAMES[n] for n in names), "Kept", "Weights", "File MB"]

@@ -1,0 +1,263 @@
+"""Turns the labels of a source into what is learned: a class, a set of labels, or a number."""
+
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import datasets as hf
+from datasets import Dataset
+
+from tinybert import benchmarks
+from tinybert.errors import DataError, near_miss
+
+__all__ = ["TASKS", "choose_task", "encode", "label_names", "merge_columns"]
+
+TASKS = ("classification", "multilabel", "regression")
+_MOST_NAMES = 50
+_LISTS = hf.List(hf.Value("string"))
+
+
+def choose_task(values: Sequence[Any], task: str) -> str:
+    """Decide between classes, sets of labels and real-valued targets.
+
+    Args:
+        values: The labels of train.
+        task: One of ``TASKS``, or ``auto``: sets where the labels are lists, regression where they
+            are numbers that are not all whole, else classes.
+
+    Raises:
+        DataError: An unknown task.
+    """
+    if task in TASKS:
+        return task
+    if task != "auto":
+        known = (*TASKS, "auto", *benchmarks.NAMES)
+        raise DataError(
+            f"task is `{task}`; wanted {', '.join(TASKS)}, auto, or a task by name such as "
+            f"glue/mrpc{near_miss(task, known)}"
+        )
+    given = [v for v in values if v is not None]
+    if given and all(isinstance(v, list) for v in given):
+        return "multilabel"
+    numbers = [_number(v) for v in given]
+    whole = all(n is not None and (math.isnan(n) or n == int(n)) for n in numbers)
+    return "regression" if None not in numbers and not whole else "classification"
+
+
+def merge_columns(rows: Dataset, names: Sequence[str], origin: str) -> Dataset:
+    """Put columns of 0 and 1, one a label, together into one column ``label`` of lists.
+
+    Raises:
+        DataError: A column is missing, or a value is neither 0 nor 1.
+    """
+    missing = [name for name in names if name not in rows.column_names]
+    if missing:
+        raise DataError(
+            f"{origin} has no column `{missing[0]}`; it has {', '.join(rows.column_names)}"
+            f"{near_miss(missing[0], rows.column_names)}"
+        )
+    lines = rows["line"] if "line" in rows.column_names else range(1, len(rows) + 1)
+    sets: list[list[str]] = [[] for _ in range(len(rows))]
+    for name in names:
+        for found, value, line in zip(sets, rows[name], lines, strict=True):
+            number = _number(value)
+            if number not in (0, 1):
+                raise DataError(
+                    f"{origin} line {line}: column `{name}` is {value!r}; wanted 0 or 1"
+                )
+            if number == 1:
+                found.append(name)
+    merged = rows.remove_columns([*names]).add_column("label", sets, feature=_LISTS)
+    merged.info.description = rows.info.description
+    return merged
+
+
+def label_names(train: Dataset, column: str, task: str, source: str, separator: str) -> list[str]:
+    """Return the labels of train in a fixed order: given, numeric or alphabetic; none for values.
+
+    Args:
+        train: The split.
+        column: Name of the label column.
+        task: One of ``TASKS``.
+        source: What an error calls the data.
+        separator: Stands between the labels of a set that is written as text.
+
+    Raises:
+        DataError: Too few labels, or so many that the column cannot hold labels.
+    """
+    if task == "regression":
+        return []
+    feature = train.features[column]
+    inner = getattr(feature, "feature", None) if task == "multilabel" else feature
+    if isinstance(inner, hf.ClassLabel):
+        return list(inner.names)
+    if task == "multilabel":
+        found = {name for value in train[column] for name in _set(value, separator)}
+    else:
+        found = {name for name in map(_label, train[column]) if name is not None}
+    numbers = all(_number(name) is not None for name in found)
+    by: Callable[[str], Any] = float if numbers else str
+    names = sorted(found, key=by)
+    least = 1 if task == "multilabel" else 2
+    if len(names) < least:
+        shown = f"only the label `{names[0]}`" if names else "no label"
+        wanted = "at least one label" if task == "multilabel" else "two or more classes"
+        raise DataError(f"{source}: {shown} in train; wanted {wanted}")
+    if len(names) > max(_MOST_NAMES, len(train) // 2):
+        raise DataError(
+            f"{source}: {len(names):,} different labels in {len(train):,} rows of column "
+            f"`{column}`; wanted classes; name the right column with --label"
+        )
+    return names
+
+
+def encode(
+    split: Dataset,
+    names: Sequence[str],
+    task: str,
+    *,
+    origin: str,
+    name: str,
+    separator: str,
+    notes: list[str],
+) -> Dataset:
+    """Turn the column ``label`` into what is learned.
+
+    Args:
+        split: Columns ``label`` and ``line``.
+        names: From ``label_names``.
+        task: One of ``TASKS``.
+        origin: What an error calls the split.
+        name: ``train``, ``dev`` or ``test``.
+        separator: As for ``label_names``.
+        notes: Told of rows of dev and test that are left out, for they name labels train lacks.
+
+    Returns:
+        The split with ``label``: class index; C floats 0 or 1; or a finite float.
+
+    Raises:
+        DataError: A label or number that cannot be used; line and value are named.
+    """
+    if task == "regression":
+        return _numbers(split, origin)
+    if task == "classification":
+        return _classes(split, names, origin, name, notes)
+    return _sets(split, names, origin, name, separator, notes)
+
+
+def _classes(
+    split: Dataset, names: Sequence[str], origin: str, name: str, notes: list[str]
+) -> Dataset:
+    """Turn labels into class indices; leave out dev and test rows of classes that train lacks."""
+    index: dict[Any, int] = {label: i for i, label in enumerate(names)}
+    values = split["label"]
+    if all(isinstance(v, int) for v in values) and not set(map(str, values)) & index.keys():
+        if set(values) == {-1} and name != "train":
+            notes.append(f"{name} has no labels (all -1) and is left out")
+            return split.select([])
+        index |= {i: i for i in range(len(names))}
+        keys: list[Any] = list(values)
+    else:
+        keys = [_label(v) for v in values]
+    kept = _known([[key] for key in keys], index, names, split, origin, name, notes)
+    encoded = [index[keys[i]] for i in kept]
+    return split.select(kept).remove_columns("label").add_column("label", encoded)
+
+
+def _sets(
+    split: Dataset,
+    names: Sequence[str],
+    origin: str,
+    name: str,
+    separator: str,
+    notes: list[str],
+) -> Dataset:
+    """Turn sets of labels into rows of 0 and 1."""
+    index: dict[Any, int] = {label: i for i, label in enumerate(names)}
+    keys = [_set(value, separator) for value in split["label"]]
+    places = {str(i): i for i in range(len(names))}
+    if not set().union(*keys) & index.keys() and set().union(*keys) <= places.keys():
+        index = places
+    kept = _known(keys, index, names, split, origin, name, notes)
+    rows = [[0.0] * len(names) for _ in kept]
+    for row, i in zip(rows, kept, strict=True):
+        for key in keys[i]:
+            row[index[key]] = 1.0
+    floats = hf.List(hf.Value("float32"), length=len(names))
+    return split.select(kept).remove_columns("label").add_column("label", rows, feature=floats)
+
+
+def _known(
+    keys: Sequence[Sequence[Any]],
+    index: Mapping[Any, int],
+    names: Sequence[str],
+    split: Dataset,
+    origin: str,
+    name: str,
+    notes: list[str],
+) -> list[int]:
+    """Return the rows whose labels all are known; refuse what looks like a slip of the pen."""
+    strangers: Counter[str] = Counter()
+    kept = []
+    for i, (row, line) in enumerate(zip(keys, split["line"], strict=True)):
+        unknown = [key for key in row if key not in index]
+        for key in unknown:
+            near = near_miss(str(key), names)
+            if key is None or name == "train" or near or str(key).strip() in index:
+                nearest = near.replace("did you mean", "nearest:").rstrip("?")
+                raise DataError(
+                    f"{origin} line {line}: label `{'' if key is None else key}` is not one of "
+                    f"the {len(names)} labels of the training set{nearest}"
+                )
+        strangers.update(map(str, unknown[:1]))
+        if not unknown:
+            kept.append(i)
+    if strangers:
+        listed = ", ".join(f"`{k}` ({n})" for k, n in strangers.items())
+        notes.append(
+            f"{sum(strangers.values())} {name} rows of classes that train lacks left out: {listed}"
+        )
+    return kept
+
+
+def _numbers(split: Dataset, origin: str) -> Dataset:
+    """Turn labels into finite floats."""
+    values = [_number(v) for v in split["label"]]
+    for value, raw, line in zip(values, split["label"], split["line"], strict=True):
+        if value is None or not math.isfinite(value):
+            raise DataError(f"{origin} line {line}: target is {raw!r}; wanted a finite number")
+    return split.remove_columns("label").add_column("label", values)
+
+
+def _set(value: Any, separator: str) -> list[str]:
+    """Return the labels of a set: of a list, of a JSON list, or of a text with separators."""
+    if isinstance(value, str) and value.strip().startswith("["):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            value = value.split(separator)
+    elif isinstance(value, str):
+        value = value.split(separator)
+    parts = value if isinstance(value, list) else [value]
+    names = [_label(part.strip() if isinstance(part, str) else part) for part in parts]
+    return list(dict.fromkeys(name for name in names if name is not None))
+
+
+def _label(value: Any) -> str | None:
+    """Return a class as it is named; None where there is none."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return None
+    if isinstance(value, float) and value == int(value):
+        return str(int(value))
+    return str(value) if str(value) else None
+
+
+def _number(value: Any) -> float | None:
+    """Return a value as a number, or None."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) or math.isnan(number) else None
