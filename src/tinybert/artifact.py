@@ -27,7 +27,8 @@ CARD = "card.json"
 FORMAT = 1
 FP32 = "onnx/model.onnx"
 INT8 = "onnx/model_quantized.onnx"
-TASKS = ("classification", "multilabel", "regression")
+TASKS = ("classification", "multilabel", "ranking", "regression")
+VALUED = ("ranking", "regression")
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,8 @@ class Card:
     """What a reader must know before it trusts a shipped folder.
 
     Args:
-        task: ``classification``, ``multilabel`` or ``regression``.
-        labels: Label names in the order of the logits; empty for regression.
+        task: ``classification``, ``multilabel``, ``ranking`` or ``regression``.
+        labels: Label names in the order of the logits; empty for ranking and regression.
         pair: Whether an input is two texts.
         max_length: Longest input in tokens, special tokens included.
         model: The model file to run, relative to the folder.

@@ -26,8 +26,11 @@ def row_keys(split: Dataset) -> list[tuple[str, str]]:
 
 
 def cut_dev(train: Dataset, fraction: float, seed: int, task: str) -> tuple[Dataset, Dataset]:
-    """Cut a dev split off train; equal texts stay together, classes keep their shares."""
-    keys = row_keys(train)
+    """Cut a dev split off train; equal texts stay together, classes keep their shares.
+
+    In ranking all passages of a query stay together.
+    """
+    keys = row_keys(train) if task != "ranking" else [(q.strip(), "") for q in train["text"]]
     first = {key: i for i, key in reversed(list(enumerate(keys)))}
     labels = train["label"]
     groups: dict[Any, list[tuple[str, str]]] = {}

@@ -19,7 +19,12 @@ from tinybert.unlabelled import read_unlabelled
 
 __all__ = ["MAIN", "TaskData", "load", "load_saved", "save"]
 
-MAIN = {"classification": "accuracy", "multilabel": "micro_f1", "regression": "pearson"}
+MAIN = {
+    "classification": "accuracy",
+    "multilabel": "micro_f1",
+    "ranking": "ndcg@10",
+    "regression": "pearson",
+}
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,7 @@ class TaskData:
         train, dev, test: Columns ``text``, ``text2`` (pairs only), ``label`` (class index, 0 or 1
             for each label, or
             float target) and ``line`` (where the row stood in its file); test may be None.
-        task: ``classification``, ``multilabel`` or ``regression``.
+        task: ``classification``, ``multilabel``, ``ranking`` or ``regression``.
         labels: Label names by class index; empty for regression.
         pair: Whether a row has two texts.
         name: What the data are called in reports.
@@ -85,7 +90,8 @@ def load(
             may carry.
         label_separator: Stands between the labels of a text that carries several, where they are
             no lists.
-        task: ``classification`` (one label a text), ``multilabel`` (any number), ``regression``, or
+        task: ``classification`` (one label a text), ``multilabel`` (any number), ``regression``,
+            ``ranking`` (relevance 0..1 of a passage, the second text, for a query), or
             ``auto``: several labels where they are lists, regression where they are numbers that
             are not all whole; or a GLUE or CLUE task by name, such as ``glue/mrpc``:
             its columns, its metric and, without a source, its data.
@@ -123,6 +129,8 @@ def load(
     columns = find_columns(raw, str(source), text=text, text2=text2, label=label)
     notes: list[str] = []
     raw = _with_labels(raw, columns.label, published.ignored if published else (), notes)
+    if task == "ranking" and columns.text2 is None:
+        raise DataError(f"{source}: ranking wants query and passage; name them: --text, --text2")
     kind = choose_task(raw["train"][columns.label], task)
     labels, splits = _learnable(raw, columns, kind, str(source), label_separator, notes)
     splits["train"] = drop_empty(splits["train"], notes)

@@ -10,11 +10,11 @@ import datasets as hf
 from datasets import Dataset
 
 from tinybert import benchmarks
+from tinybert.artifact import TASKS, VALUED
 from tinybert.errors import DataError, near_miss
 
-__all__ = ["TASKS", "choose_task", "encode", "label_names", "merge_columns"]
+__all__ = ["choose_task", "encode", "label_names", "merge_columns"]
 
-TASKS = ("classification", "multilabel", "regression")
 _MOST_NAMES = 50
 _LISTS = hf.List(hf.Value("string"))
 
@@ -24,8 +24,8 @@ def choose_task(values: Sequence[Any], task: str) -> str:
 
     Args:
         values: The labels of train.
-        task: One of ``TASKS``, or ``auto``: sets where the labels are lists, regression where they
-            are numbers that are not all whole, else classes.
+        task: One of ``artifact.TASKS``, or ``auto``: sets where the labels are lists, regression
+            where they are numbers that are not all whole, else classes.
 
     Raises:
         DataError: An unknown task.
@@ -80,14 +80,14 @@ def label_names(train: Dataset, column: str, task: str, source: str, separator: 
     Args:
         train: The split.
         column: Name of the label column.
-        task: One of ``TASKS``.
+        task: One of ``artifact.TASKS``.
         source: What an error calls the data.
         separator: Stands between the labels of a set that is written as text.
 
     Raises:
         DataError: Too few labels, or so many that the column cannot hold labels.
     """
-    if task == "regression":
+    if task in VALUED:
         return []
     feature = train.features[column]
     inner = getattr(feature, "feature", None) if task == "multilabel" else feature
@@ -128,7 +128,7 @@ def encode(
     Args:
         split: Columns ``label`` and ``line``.
         names: From ``label_names``.
-        task: One of ``TASKS``.
+        task: One of ``artifact.TASKS``.
         origin: What an error calls the split.
         name: ``train``, ``dev`` or ``test``.
         separator: As for ``label_names``.
@@ -140,8 +140,8 @@ def encode(
     Raises:
         DataError: A label or number that cannot be used; line and value are named.
     """
-    if task == "regression":
-        return _numbers(split, origin)
+    if task in VALUED:
+        return _numbers(split, origin, bounded=task == "ranking")
     if task == "classification":
         return _classes(split, names, origin, name, notes)
     return _sets(split, names, origin, name, separator, notes)
@@ -222,12 +222,14 @@ def _known(
     return kept
 
 
-def _numbers(split: Dataset, origin: str) -> Dataset:
-    """Turn labels into finite floats."""
+def _numbers(split: Dataset, origin: str, *, bounded: bool) -> Dataset:
+    """Turn labels into finite floats; relevance is bounded by 0 and 1."""
     values = [_number(v) for v in split["label"]]
     for value, raw, line in zip(values, split["label"], split["line"], strict=True):
         if value is None or not math.isfinite(value):
             raise DataError(f"{origin} line {line}: target is {raw!r}; wanted a finite number")
+        if bounded and not 0 <= value <= 1:
+            raise DataError(f"{origin} line {line}: relevance is {raw!r}; wanted 0 to 1")
     return split.remove_columns("label").add_column("label", values)
 
 

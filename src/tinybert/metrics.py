@@ -1,47 +1,69 @@
-"""Quality of answers, and the baselines that every student stands beside."""
+"""Quality of answers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy.stats import pearsonr, spearmanr
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import f1_score, matthews_corrcoef
 
 from tinybert.data import TaskData
+from tinybert.ranking import rank_metrics
 
 __all__ = [
     "Calibration",
     "answers",
     "calibration",
     "compute",
-    "majority",
+    "measure",
     "sigmoid",
     "softmax",
-    "tfidf",
+    "values",
 ]
 
 Array = npt.NDArray[Any]
 
 
-def compute(task: str, logits: Array, targets: Array) -> dict[str, float]:
+def measure(data: TaskData, split: str, logits: Array) -> dict[str, float]:
+    """Return the metrics of answers to a split.
+
+    Args:
+        data: The task and its splits.
+        split: ``train``, ``dev`` or ``test``.
+        logits: Float (N, C) for its rows; C = 1 for regression and ranking.
+
+    Returns:
+        As ``compute``.
+    """
+    rows = data.splits()[split]
+    queries = list(rows["text"]) if data.task == "ranking" else None
+    return compute(data.task, logits, np.asarray(rows["label"]), queries)
+
+
+def compute(
+    task: str, logits: Array, targets: Array, queries: Sequence[str] | None = None
+) -> dict[str, float]:
     """Return the metrics of a task.
 
     Args:
-        task: ``classification``, ``multilabel`` or ``regression``.
-        logits: Float (N, C); C = 1 for regression.
+        task: ``classification``, ``multilabel``, ``ranking`` or ``regression``.
+        logits: Float (N, C); C = 1 for regression and ranking.
         targets: Class indices or values, (N,); 0 or 1 for each label, (N, C), in multilabel.
+        queries: For ranking, the query of each row.
 
     Returns:
         ``accuracy`` and ``macro_f1`` (and where C = 2 ``f1`` of class 1 and ``matthews``);
         ``micro_f1``, ``macro_f1`` and ``exact`` (share of texts with every label right) in
-        multilabel; or ``pearson``, ``spearman`` and ``mse``. Correlations of constant predictions
-        are 0, and so is the F1 of a label that neither is nor is answered.
+        multilabel; those of ``ranking.rank_metrics``; or ``pearson``, ``spearman`` and ``mse``.
+        Correlations of constant predictions are 0, and so is the F1 of a label that neither is nor
+        is answered.
     """
     targets = np.asarray(targets)
+    if task == "ranking":
+        assert queries is not None
+        return rank_metrics(np.asarray(logits).reshape(-1), targets, queries)
     if task == "multilabel":
         sets = answers(task, logits)
         wanted = targets.astype(bool)
@@ -51,22 +73,22 @@ def compute(task: str, logits: Array, targets: Array) -> dict[str, float]:
             "exact": float(np.mean((sets == wanted).all(axis=1))),
         }
     if task == "regression":
-        values = np.asarray(logits, dtype=np.float64).reshape(-1)
-        constant = values.std() < 1e-12 or targets.std() < 1e-12
+        found = np.asarray(logits, dtype=np.float64).reshape(-1)
+        constant = found.std() < 1e-12 or targets.std() < 1e-12
         return {
-            "pearson": 0.0 if constant else float(pearsonr(values, targets)[0]),
-            "spearman": 0.0 if constant else float(spearmanr(values, targets)[0]),
-            "mse": float(np.mean((values - targets) ** 2)),
+            "pearson": 0.0 if constant else float(pearsonr(found, targets)[0]),
+            "spearman": 0.0 if constant else float(spearmanr(found, targets)[0]),
+            "mse": float(np.mean((found - targets) ** 2)),
         }
     classes = answers(task, logits)
-    found = {
+    result = {
         "accuracy": float(np.mean(classes == targets)),
         "macro_f1": float(f1_score(targets, classes, average="macro", zero_division=0)),
     }
     if logits.shape[1] == 2:
-        found["f1"] = float(f1_score(targets, classes, zero_division=0))
-        found["matthews"] = float(matthews_corrcoef(targets, classes))
-    return found
+        result["f1"] = float(f1_score(targets, classes, zero_division=0))
+        result["matthews"] = float(matthews_corrcoef(targets, classes))
+    return result
 
 
 def answers(task: str, logits: Array) -> Array:
@@ -78,59 +100,10 @@ def answers(task: str, logits: Array) -> Array:
     return found
 
 
-def majority(data: TaskData, split: str = "dev") -> dict[str, float]:
-    """Return the metrics of always answering train's most frequent class, or its mean target.
-
-    In multilabel: the labels that more than half of the texts carry, else the most frequent one.
-    """
-    train, rows = np.asarray(data.train["label"]), data.splits()[split]
-    targets = np.asarray(rows["label"])
-    if data.task == "regression":
-        return compute(data.task, np.full((len(targets), 1), train.mean()), targets)
-    if data.task == "multilabel":
-        shares = train.mean(axis=0)
-        usual = shares - min(0.5, shares.max() - 1e-9)
-        return compute(data.task, np.tile(usual, (len(targets), 1)), targets)
-    counts = np.bincount(train, minlength=len(data.labels)).astype(np.float64)
-    return compute(data.task, np.tile(counts, (len(targets), 1)), targets)
-
-
-def tfidf(data: TaskData, split: str = "dev") -> Array:
-    """Return logits of TF-IDF with logistic regression (ridge for regression), trained on train.
-
-    Word 1- and 2-grams; character 1- to 3-grams where words are not set apart by spaces.
-
-    Returns:
-        Float (N, C) for the rows of the split; C = 1 for regression.
-    """
-    train, rows = _joined(data, "train"), _joined(data, split)
-    spaceless = sum(" " in text.strip() for text in train) < len(train) / 2
-    vectorizer = (
-        TfidfVectorizer(analyzer="char", ngram_range=(1, 3), sublinear_tf=True, min_df=1)
-        if spaceless
-        else TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"(?u)\b\w+\b")
-    )
-    inputs, queries = vectorizer.fit_transform(train), vectorizer.transform(rows)
-    targets = np.asarray(data.train["label"])
-    if data.task == "regression":
-        ridge: Array = Ridge(alpha=1.0).fit(inputs, targets).predict(queries)
-        return ridge.reshape(-1, 1)
-    if data.task == "multilabel":
-        columns = [_one_label(inputs, queries, column) for column in targets.T]
-        return np.stack(columns, axis=1)
-    model = LogisticRegression(C=10.0, max_iter=2000).fit(inputs, targets)
-    logits = np.full((len(rows), len(data.labels)), -1e9)
-    logits[:, model.classes_] = np.log(model.predict_proba(queries) + 1e-12)
-    return logits
-
-
-def _one_label(inputs: Any, queries: Any, column: Array) -> Array:
-    """Return the logits of one label; where train knows one answer alone, that answer."""
-    if len(set(column.tolist())) == 1:
-        return np.full(queries.shape[0], 1.0 if column[0] else -1.0)
-    model = LogisticRegression(C=10.0, max_iter=2000).fit(inputs, column)
-    logits: Array = model.decision_function(queries)
-    return logits
+def values(task: str, logits: Array) -> Array:
+    """Return the numbers (N,) that logits (N, 1) stand for: relevance 0..1 in ranking."""
+    flat: Array = np.asarray(logits).reshape(-1)
+    return sigmoid(flat) if task == "ranking" else flat
 
 
 @dataclass(frozen=True)
@@ -191,11 +164,3 @@ def sigmoid(logits: Array) -> Array:
     """Return the probability of each label on its own, of logits of any shape."""
     result: Array = 0.5 * (1 + np.tanh(0.5 * np.asarray(logits, dtype=np.float64)))
     return result
-
-
-def _joined(data: TaskData, split: str) -> list[str]:
-    """Return each row's text, pairs joined."""
-    rows = data.splits()[split]
-    if not data.pair:
-        return list(rows["text"])
-    return [f"{a}\n{b}" for a, b in zip(rows["text"], rows["text2"], strict=True)]

@@ -106,7 +106,10 @@ def test_no_card_and_no_folder(folder):
         ({"format": "1"}, "has format '1'; wanted a whole number; export again"),
         ({"format": ...}, "has format None; wanted a whole number; export again"),
         ({"format": 0}, "has format 0; wanted a whole number; export again"),
-        ({"task": "translation"}, "task `translation` is not one of classification, multilabel, regression;"),
+        (
+            {"task": "translation"},
+            "task `translation` is not one of classification, multilabel, regression;",
+        ),
         ({"task": ...}, "`task` is None; wanted str; export again"),
         ({"labels": "refund"}, "`labels` is 'refund'; wanted list; export again"),
         ({"labels": ["refund"]}, "1 labels; wanted at least 2"),

@@ -10,6 +10,7 @@ from datasets import Dataset
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
+from tinybert.artifact import VALUED
 from tinybert.audit import row_keys
 from tinybert.data import TaskData
 from tinybert.distill.infer import load_classifier, resolve
@@ -117,12 +118,12 @@ def augmented_rows(
     if made:
         bf16 = use_bf16(recipe.precision)
         rows = label_rows(rows, teacher, folder, tokenizer, data, bf16=bf16, say=say)
-        if data.task != "regression":
+        if data.task not in VALUED:
             scores = enumerate(rows["score"])
             rows = rows.select([i for i, score in scores if score >= settings.min_confidence])
             unsure = made - len(rows)
         elif settings.min_confidence:
-            say("min_confidence is for classes: a regression's texts are all kept")
+            say("min_confidence is for labels: where the teacher gives values all texts are kept")
     said = (
         f"{len(rows):,} texts made of {len(data.train):,} by {source.name}; dropped: {doubles:,} "
         f"duplicates or texts of the data, {unsure:,} for confidence below "

@@ -11,7 +11,7 @@ import numpy as np
 from datasets import Dataset, List, Value
 from transformers import PreTrainedModel
 
-from tinybert.artifact import write_atomic
+from tinybert.artifact import VALUED, write_atomic
 from tinybert.data import TaskData
 from tinybert.distill.outputs import add_teacher_outputs, tokenize
 from tinybert.errors import ConfigError, DataError
@@ -43,17 +43,18 @@ def label_rows(
         say: Told whether the outputs came from disk or are being computed.
 
     Returns:
-        The rows with ``label``, the name of the teacher's class, a list of names, or its value, and
-        ``score``, the probability of that class (of the least sure of the labels; None in
-        regression).
+        The rows with ``label``, the name of the teacher's class, a list of names, its value or
+        relevance, and ``score``, the probability of that class (of the least sure of the labels;
+        None for values).
     """
     asked = tokenize(rows.add_column("label", [None] * len(rows)), tokenizer, data)
     outputs = add_teacher_outputs(
         asked, teacher, folder, pad_id=tokenizer.pad_id, bf16=bf16, say=say
     )
     logits = np.stack(outputs["teacher_logits"][:])
-    if data.task == "regression":
-        labelled = rows.add_column("label", [float(value) for value in logits[:, 0]])
+    if data.task in VALUED:
+        values = logits[:, 0] if data.task == "regression" else sigmoid(logits[:, 0])
+        labelled = rows.add_column("label", [float(value) for value in values])
         return labelled.add_column("score", [None] * len(rows))
     if data.task == "multilabel":
         each = sigmoid(logits)

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from tinybert.artifact import VALUED
 from tinybert.distill.infer import has_types
 from tinybert.distill.outputs import NO_LABEL
 from tinybert.distill.recipe import Stage
@@ -43,7 +44,7 @@ class Objective(nn.Module):
         stage: The weights w of the losses, and the temperature.
         layer_map: Teacher layer of each student layer, g(1..M).
         teacher_width: E.
-        task: ``classification``, ``multilabel`` or ``regression``: what answers are compared as.
+        task: One of ``artifact.TASKS``: what answers are compared as.
 
     Raises:
         ConfigError: All weights are zero.
@@ -88,7 +89,7 @@ class Objective(nn.Module):
             input_ids: Int64 (B, T).
             attention_mask: Int64 (B, T), 1 on tokens.
             token_type_ids: Int64 (B, T).
-            labels: Int64 (B,); float (B,) for regression, float (B, C) in multilabel;
+            labels: Int64 (B,); float (B,) for values, float (B, C) in multilabel;
                 ``NO_LABEL``, or NaN: it has none.
             teacher: ``teacher_logits`` (B, C), ``hidden_N`` (B, T, E), ``scores_N`` (B, H, T, T).
 
@@ -143,7 +144,7 @@ class Objective(nn.Module):
         parts: dict[str, tuple[float, Tensor]] = {}
         if stage.prediction:
             target = teacher["teacher_logits"]
-            if self._task == "regression":
+            if self._task in VALUED:
                 loss = regression_loss(logits, target)
             elif self._task == "multilabel":
                 loss = multilabel_loss(logits, target, stage.temperature)
@@ -158,9 +159,14 @@ class Objective(nn.Module):
 
     def _labels_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the mean over the batch; a row without a label adds nothing to it."""
-        if self._task == "regression":
+        if self._task in VALUED:
             known = ~labels.isnan()
-            total = F.mse_loss(logits[known, 0], labels[known].float(), reduction="sum")
+            values, wanted = logits[known, 0], labels[known].float()
+            total = (
+                F.mse_loss(values, wanted, reduction="sum")
+                if self._task == "regression"
+                else F.binary_cross_entropy_with_logits(values, wanted, reduction="sum")
+            )
         elif self._task == "multilabel":
             known = ~labels.isnan().any(dim=1)
             each = F.binary_cross_entropy_with_logits(

@@ -16,7 +16,7 @@ from datasets import Dataset, concatenate_datasets
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from tinybert.artifact import hash_file
+from tinybert.artifact import VALUED, hash_file
 from tinybert.data import TaskData
 from tinybert.distill.infer import batches_by_length, has_types
 from tinybert.distill.processes import first_alone
@@ -32,6 +32,7 @@ _CHUNK = 512
 _LABELS = {
     "classification": datasets.Value("int64"),
     "multilabel": datasets.List(datasets.Value("float32")),
+    "ranking": datasets.Value("float32"),
     "regression": datasets.Value("float32"),
 }
 
@@ -63,7 +64,7 @@ def tokenize(split: Dataset, tokenizer: Tokenizer, data: TaskData) -> Dataset:
             "labels": _LABELS[data.task],
         }
     )
-    missing: Any = math.nan if data.task == "regression" else NO_LABEL
+    missing: Any = math.nan if data.task in VALUED else NO_LABEL
     if data.task == "multilabel":
         missing = [math.nan] * len(data.labels)
     columns = {

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from transformers import PreTrainedModel
 
-from tinybert import metrics
+from tinybert import baselines, metrics
+from tinybert.artifact import VALUED
 from tinybert.data import TaskData
 from tinybert.distill.infer import (
     longest_input,
@@ -99,21 +99,21 @@ def dev_metrics(
     model: PreTrainedModel, tokenizer: Tokenizer, data: TaskData
 ) -> Callable[[], dict[str, float]]:
     """Return a function that measures a model on dev."""
-    texts, targets = list(data.dev["text"]), np.asarray(data.dev["label"])
+    texts = list(data.dev["text"])
     second = list(data.dev["text2"]) if data.pair else None
 
     def measure() -> dict[str, float]:
         logits = predict_logits(
             model, texts, second, max_length=tokenizer.max_length, tokenizer=tokenizer
         )
-        return metrics.compute(data.task, logits, targets)
+        return metrics.measure(data, "dev", logits)
 
     return measure
 
 
 def settings_for(data: TaskData) -> dict[str, Any]:
     """Return the config values of a head for this task."""
-    if data.task == "regression":
+    if data.task in VALUED:
         return {"num_labels": 1, "problem_type": "regression"}
     names = dict(enumerate(data.labels))
     return {
@@ -159,7 +159,7 @@ def check_teacher(
     if not problems:
         found = dev_metrics(model, tokenizer, data)()
         main = data.metric
-        floor = metrics.majority(data, "dev")[main]
+        floor = baselines.majority(data, "dev")[main]
         if found[main] <= floor:
             problems.append(
                 f"its dev {main} is {found[main]:.3f}, the majority class alone has {floor:.3f}; "

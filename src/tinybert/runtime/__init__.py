@@ -6,6 +6,7 @@ from tinybert.artifact import read_card
 from tinybert.runtime.classify import Classifier, Prediction
 from tinybert.runtime.multilabel import LabelSet, MultiLabelClassifier
 from tinybert.runtime.regress import Regressor
+from tinybert.runtime.rerank import Ranked, Reranker
 from tinybert.runtime.session import Session
 from tinybert.runtime.stream import Model, predict
 
@@ -15,7 +16,9 @@ __all__ = [
     "Model",
     "MultiLabelClassifier",
     "Prediction",
+    "Ranked",
     "Regressor",
+    "Reranker",
     "Session",
     "load",
     "predict",
@@ -24,6 +27,7 @@ __all__ = [
 _KINDS: dict[str, type[Model]] = {
     "classification": Classifier,
     "multilabel": MultiLabelClassifier,
+    "ranking": Reranker,
     "regression": Regressor,
 }
 
@@ -44,8 +48,8 @@ def load(
         batch_size: Texts that run through the model together.
 
     Returns:
-        A classifier, one that gives any number of labels, or a regressor, as the card's task says.
-        It may be shared by many threads.
+        A classifier, one that gives any number of labels, a reranker or a regressor, as the card's
+        task says. It may be shared by many threads.
 
     Raises:
         ArtifactError: The folder is damaged, incomplete or of a newer format.

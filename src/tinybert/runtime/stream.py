@@ -14,6 +14,7 @@ from tinybert.errors import ConfigError, DataError
 from tinybert.runtime.classify import Classifier, Prediction
 from tinybert.runtime.multilabel import LabelSet, MultiLabelClassifier
 from tinybert.runtime.regress import Regressor
+from tinybert.runtime.rerank import Reranker
 from tinybert.runtime.rows import Row, read_rows
 
 __all__ = ["FORMATS", "Model", "predict", "write_rows"]
@@ -24,8 +25,9 @@ _HEADERS: dict[type, list[str]] = {
     Classifier: ["line", "label", "score"],
     MultiLabelClassifier: ["line", "labels", "scores"],
     Regressor: ["line", "value"],
+    Reranker: ["line", "value"],
 }
-Model = Classifier | MultiLabelClassifier | Regressor
+Model = Classifier | MultiLabelClassifier | Regressor | Reranker
 
 
 def predict(

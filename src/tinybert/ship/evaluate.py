@@ -36,11 +36,7 @@ def evaluate(
     """
     if split not in data.splits():
         raise DataError(f"{data.name} has no {split} split; it has {', '.join(data.splits())}")
-    found = metrics.compute(
-        data.task,
-        logits_of(path, data, split, max_length=max_length),
-        np.asarray(data.splits()[split]["label"]),
-    )
+    found = metrics.measure(data, split, logits_of(path, data, split, max_length=max_length))
     place = Path(path)
     if (place / CARD).is_file():
         named = {f"{split}_{name}": value for name, value in found.items()}

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from tinybert._version import __version__
-from tinybert.artifact import CARD, FP32, Card, hash_file, write_card
+from tinybert.artifact import CARD, FP32, VALUED, Card, hash_file, write_card
 from tinybert.distill.infer import has_types, load_classifier, longest_input, save_tokenizer
 from tinybert.errors import ConfigError
 from tinybert.first_token import first_token_only
@@ -48,7 +48,7 @@ def export(
         max_length: Longest input in tokens that the artifact accepts.
         pair: Whether an input is two texts.
         labels: Label names in logit order; None takes the model's own.
-        task: ``classification``, ``multilabel`` or ``regression``; None follows the model's config
+        task: One of ``artifact.TASKS``; None follows the model's config
             (one logit without more: regression).
         teacher: Name of the teacher, for the card.
 
@@ -128,7 +128,7 @@ def _card(
     several = config.problem_type == "multi_label_classification"
     task = task or ("multilabel" if several else "regression" if count == 1 else "classification")
     names = labels or [str(config.id2label[i]) for i in range(count)]
-    if task == "regression":
+    if task in VALUED:
         names = []
     if (len(names) or 1) != count:
         raise ConfigError(f"{len(names)} labels were given, the model has {count} logits")

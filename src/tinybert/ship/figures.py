@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from tinybert import metrics
 from tinybert._version import __version__
-from tinybert.artifact import CARD
+from tinybert.artifact import CARD, VALUED
 from tinybert.data import TaskData
 from tinybert.ship import lost
 from tinybert.ship.measure import TIMED, Subject, measure
@@ -124,8 +124,8 @@ def _compare(
     texts = _texts(data, split)
     shown = {key: logits[key] for key in ("teacher", "student", "artifact") if key in logits}
     pair = ("student", "artifact")
-    if data.task == "regression":
-        flat = {key: found.reshape(-1) for key, found in shown.items()}
+    if data.task in VALUED:
+        flat = {key: metrics.values(data.task, found) for key, found in shown.items()}
         lists = {"differences": lost.value_differences(texts, flat, targets, most=_MOST_TEXTS)}
         if "artifact" in shown:
             lists["flips"] = lost.value_differences(

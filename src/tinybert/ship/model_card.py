@@ -40,6 +40,8 @@ def _about(card: Card) -> str:
     does = (
         f"gives {kind} {number} of {len(card.labels)} labels: {', '.join(card.labels)}"
         if card.labels
+        else "says how relevant a passage is for a query"
+        if card.task == "ranking"
         else f"gives {kind} a number"
     )
     teacher = f" It was distilled from `{Path(card.teacher).name}`." if card.teacher else ""

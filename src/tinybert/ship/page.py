@@ -7,7 +7,9 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from tinybert.artifact import VALUED
 from tinybert.metrics import Calibration
+from tinybert.metrics import values as metric_values
 from tinybert.ship import plots
 from tinybert.ship.systems import NAMES
 from tinybert.ship.table import METRIC_NAMES, headline, table
@@ -66,8 +68,9 @@ def _plots(report: Mapping[str, Any], drawn: Mapping[str, Any]) -> dict[str, str
         ]
         found[name] = plots.quality_against(points, unit=unit, metric=metric, reference=reference)
     shown = [key for key in ("teacher", "student", "artifact") if key in drawn["logits"]]
-    if report["data"]["task"] == "regression":
-        predicted = {key: drawn["logits"][key].reshape(-1) for key in shown}
+    task = report["data"]["task"]
+    if task in VALUED:
+        predicted = {key: metric_values(task, drawn["logits"][key]) for key in shown}
         return found | {"values": plots.values(predicted, drawn["targets"], NAMES)}
     calibrations = {key: Calibration(**report["calibration"][key]) for key in shown}
     found["reliability"] = plots.reliability(calibrations, NAMES)

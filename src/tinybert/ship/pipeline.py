@@ -21,10 +21,15 @@ __all__ = ["DEMO", "demo", "distill", "examples", "ship"]
 
 DEMO: dict[str, Any] = {
     "data.source": "helpdesk",
-    "teacher.epochs": 8,
-    "student.crops": 2,
-    "layer_stage.epochs": 4,
-    "prediction_stage.epochs": 4,
+    "teacher.epochs": 3,
+    "teacher.learning_rate": 3e-4,
+    "teacher.dropout": 0.0,
+    "augment.source": "embeddings",
+    "augment.copies": 1,
+    "augment.p": 0.3,
+    "layer_stage.epochs": 3,
+    "layer_stage.learning_rate": 1e-3,
+    "prediction_stage.epochs": 2,
 }
 LANGUAGES = ("en", "zh")
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tinybert import metrics, runtime
+from tinybert import baselines, metrics, runtime
 from tinybert.artifact import read_card
 from tinybert.data import TaskData
 from tinybert.distill.infer import load_classifier, predict_logits
@@ -23,13 +23,18 @@ Array = npt.NDArray[Any]
 NAMES = {
     "majority": "Majority class",
     "mean": "Mean of train",
+    "unordered": "Passages in no order",
     "tfidf": "TF-IDF + logistic regression",
     "tfidf_ridge": "TF-IDF + ridge regression",
+    "tfidf_cosine": "TF-IDF cosine",
     "label_only": "Student without a teacher",
     "teacher": "Teacher",
     "student": "Student",
     "artifact": "Artifact",
 }
+
+
+_BASELINES = {"regression": ("mean", "tfidf_ridge"), "ranking": ("unordered", "tfidf_cosine")}
 
 
 @dataclass(frozen=True)
@@ -103,39 +108,33 @@ def open_run(folder: str | Path) -> Run:
 
 def answer(run: Run, data: TaskData, split: str) -> Iterator[System]:
     """Let every system answer the split, baselines first, the artifact last."""
-    rows = data.splits()[split]
-    targets = np.asarray(rows["label"])
-    texts = list(rows["text"])
-    texts2 = list(rows["text2"]) if data.pair else None
-    regression = data.task == "regression"
-    yield System("mean" if regression else "majority", metrics.majority(data, split), parameters=0)
-    logits = metrics.tfidf(data, split)
-    key = "tfidf_ridge" if regression else "tfidf"
-    yield System(key, metrics.compute(data.task, logits, targets), logits)
+    simplest, tfidf = _BASELINES.get(data.task, ("majority", "tfidf"))
+    yield System(simplest, baselines.majority(data, split), parameters=0)
+    logits = baselines.tfidf(data, split)
+    yield System(tfidf, metrics.measure(data, split, logits), logits)
     for name, folder in run.models().items():
         if name == "artifact":
-            yield _artifact(folder, data, texts, texts2, targets)
+            yield _artifact(folder, data, split)
         else:
-            yield _torch(name, folder, run.max_length, data, texts, texts2, targets)
+            yield _torch(name, folder, run.max_length, data, split)
 
 
-def _torch(
-    key: str,
-    folder: Path,
-    max_length: int,
-    data: TaskData,
-    texts: list[str],
-    texts2: list[str] | None,
-    targets: Array,
-) -> System:
+def _texts(data: TaskData, split: str) -> tuple[list[str], list[str] | None]:
+    """Return the texts of a split, and the second ones of pairs."""
+    rows = data.splits()[split]
+    return list(rows["text"]), list(rows["text2"]) if data.pair else None
+
+
+def _torch(key: str, folder: Path, max_length: int, data: TaskData, split: str) -> System:
     """Read a Hugging Face folder's answers."""
+    texts, texts2 = _texts(data, split)
     model = load_classifier(folder)
     tokenizer = Tokenizer(folder, max_length=max_length)
     logits = predict_logits(model, texts, texts2, max_length=max_length, tokenizer=tokenizer)
     size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
     return System(
         key,
-        metrics.compute(data.task, logits, targets),
+        metrics.measure(data, split, logits),
         logits,
         parameters=sum(weight.numel() for weight in model.parameters()),
         file_mb=size / 1e6,
@@ -143,18 +142,17 @@ def _torch(
     )
 
 
-def _artifact(
-    folder: Path, data: TaskData, texts: list[str], texts2: list[str] | None, targets: Array
-) -> System:
+def _artifact(folder: Path, data: TaskData, split: str) -> System:
     """Read the shipped folder's answers through the class users call."""
+    texts, texts2 = _texts(data, split)
     card = read_card(folder)
     rows = texts if texts2 is None else list(zip(texts, texts2, strict=True))
-    logits = np.asarray(runtime.load(folder).logits(rows), dtype=np.float32)
+    logits = np.asarray(runtime.load(folder).logits(rows), dtype=np.float32).reshape(len(rows), -1)
     model = folder / card.model
     return System(
         "artifact",
-        metrics.compute(data.task, logits.reshape(len(rows), -1), targets),
-        logits.reshape(len(rows), -1),
+        metrics.measure(data, split, logits),
+        logits,
         parameters=card.parameters or None,
         file_mb=model.stat().st_size / 1e6,
         precision="int8" if "quantized" in model.name else "fp32",

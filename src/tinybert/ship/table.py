@@ -19,6 +19,8 @@ METRIC_NAMES = {
     "matthews": "Matthews",
     "pearson": "Pearson",
     "spearman": "Spearman",
+    "ndcg@10": "NDCG@10",
+    "mrr@10": "MRR@10",
 }
 _WIDE = 140
 
@@ -74,8 +76,8 @@ def headline(report: Mapping[str, Any]) -> str:
 def table(report: Mapping[str, Any]) -> tuple[list[str], list[tuple[str, list[str]]]]:
     """Return the header and, by system, the cells of the main table as texts."""
     main = report["metric"]
-    usual = ("accuracy", "micro_f1", "macro_f1", "exact", "pearson", "spearman")
     quality = report["systems"][0]["quality"]
+    usual = (name for name in METRIC_NAMES if name not in ("f1", "matthews"))
     names = [main, *(n for n in usual if n in quality and n != main)]
     header = ["System", *(METRIC_NAMES[n] for n in names), "Kept", "Weights", "File MB"]
     header += ["p50 ms", "p95 ms", "Texts/s", "Load s", "Memory MB"]

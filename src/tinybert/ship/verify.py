@@ -9,7 +9,7 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from tinybert import metrics, runtime
-from tinybert.artifact import FP32, INT8, read_card, write_card
+from tinybert.artifact import FP32, INT8, VALUED, read_card, write_card
 from tinybert.data import TaskData
 from tinybert.distill.infer import predict_logits
 from tinybert.errors import ArtifactError
@@ -96,9 +96,9 @@ def _compare(
     data: TaskData, found: npt.NDArray[np.float32], wanted: npt.NDArray[np.float32]
 ) -> dict[str, Any]:
     """Return the figures of one model file against PyTorch on dev."""
-    task, name, targets = data.task, data.metric, np.asarray(data.dev["label"])
+    task, name = data.task, data.metric
     difference = np.abs(found - wanted)
-    flips = 0 if task == "regression" else _flips(task, found, wanted)
+    flips = 0 if task in VALUED else _flips(task, found, wanted)
     values = {} if task != "regression" else {"spread": float(wanted.std())}
     return {
         **values,
@@ -108,8 +108,8 @@ def _compare(
         "label_flips": flips,
         "flip_rate": flips / len(wanted),
         "metric": name,
-        "torch": metrics.compute(task, wanted, targets)[name],
-        "artifact": metrics.compute(task, found, targets)[name],
+        "torch": metrics.measure(data, "dev", wanted)[name],
+        "artifact": metrics.measure(data, "dev", found)[name],
     }
 
 

@@ -1,0 +1,83 @@
+"""The baselines that every student stands beside."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression, Ridge
+
+from tinybert.data import TaskData
+from tinybert.metrics import measure
+
+__all__ = ["majority", "tfidf"]
+
+Array = npt.NDArray[Any]
+
+
+def majority(data: TaskData, split: str = "dev") -> dict[str, float]:
+    """Return the metrics of always answering train's most frequent class, or its mean target.
+
+    In multilabel: the labels that more than half of the texts carry, else the most frequent one. In
+    ranking: all passages tied.
+    """
+    train, count = np.asarray(data.train["label"]), len(data.splits()[split])
+    if data.task in ("regression", "ranking"):
+        return measure(data, split, np.full((count, 1), train.mean()))
+    if data.task == "multilabel":
+        shares = train.mean(axis=0)
+        usual = shares - min(0.5, shares.max() - 1e-9)
+        return measure(data, split, np.tile(usual, (count, 1)))
+    counts = np.bincount(train, minlength=len(data.labels)).astype(np.float64)
+    return measure(data, split, np.tile(counts, (count, 1)))
+
+
+def tfidf(data: TaskData, split: str = "dev") -> Array:
+    """Return logits of TF-IDF with logistic regression, trained on train.
+
+    Ridge for regression; for ranking the cosine of query and passage, no labels read. Word 1- and
+    2-grams; character 1- to 3-grams where words are not set apart by spaces.
+
+    Returns:
+        Float (N, C) for the rows of the split; C = 1 for regression and ranking.
+    """
+    train, rows = _joined(data, "train"), _joined(data, split)
+    spaceless = sum(" " in text.strip() for text in train) < len(train) / 2
+    vectorizer = (
+        TfidfVectorizer(analyzer="char", ngram_range=(1, 3), sublinear_tf=True, min_df=1)
+        if spaceless
+        else TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"(?u)\b\w+\b")
+    )
+    inputs, queries = vectorizer.fit_transform(train), vectorizer.transform(rows)
+    if data.task == "ranking":
+        sides = [vectorizer.transform(data.splits()[split][name]) for name in ("text", "text2")]
+        cosine: Array = np.asarray(sides[0].multiply(sides[1]).sum(axis=1)).reshape(-1, 1)
+        return cosine
+    targets = np.asarray(data.train["label"])
+    if data.task == "regression":
+        ridge: Array = Ridge(alpha=1.0).fit(inputs, targets).predict(queries)
+        return ridge.reshape(-1, 1)
+    if data.task == "multilabel":
+        columns = [_one_label(inputs, queries, column) for column in targets.T]
+        return np.stack(columns, axis=1)
+    model = LogisticRegression(C=10.0, max_iter=2000).fit(inputs, targets)
+    logits = np.full((len(rows), len(data.labels)), -1e9)
+    logits[:, model.classes_] = np.log(model.predict_proba(queries) + 1e-12)
+    return logits
+
+
+def _one_label(inputs: Any, queries: Any, column: Array) -> Array:
+    """Return the logits of one label; where train knows one answer alone, that answer."""
+    if len(set(column.tolist())) == 1:
+        return np.full(queries.shape[0], 1.0 if column[0] else -1.0)
+    model = LogisticRegression(C=10.0, max_iter=2000).fit(inputs, column)
+    logits: Array = model.decision_function(queries)
+    return logits
+
+
+def _joined(data: TaskData, split: str) -> list[str]:
+    """Return each row's text, pairs joined."""
+    rows = data.splits()[split]
+    if not data.pair:
+        return list(rows["text"])
+    return [f"{a}\n{b}" for a, b in zip(rows["text"], rows["text2"], strict=True)]

@@ -1,0 +1,77 @@
+"""Answers with the order of passages for a query."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from tinybert.artifact import Card
+from tinybert.errors import ConfigError
+from tinybert.runtime.session import Input, Session
+
+__all__ = ["Ranked", "Reranker"]
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """A passage in its place.
+
+    Args:
+        index: Where it stood in the list that was given, counted from 0.
+        score: Relevance, 0..1.
+        passage: Its text.
+    """
+
+    index: int
+    score: float
+    passage: str
+
+
+class Reranker:
+    """Says how relevant passages are for a query; may be shared by many threads.
+
+    Inputs longer than the card's ``max_length`` are truncated as ``text.Tokenizer`` says.
+
+    Args:
+        session: The loaded artifact.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.card: Card = session.card
+
+    def __call__(self, inputs: Iterable[Input]) -> list[float]:
+        """Return the relevance, 0..1, of every pair ``(query, passage)``, in order.
+
+        Raises:
+            DataError: Not a list, or an element that is not a pair of texts.
+        """
+        scores = 0.5 * (1 + np.tanh(0.5 * self.logits(inputs)[:, 0].astype(np.float64)))
+        return [float(score) for score in scores]
+
+    def rank(self, query: str, passages: Sequence[str], top: int | None = None) -> list[Ranked]:
+        """Order passages by their relevance for a query, the most relevant first.
+
+        Args:
+            query: What was asked.
+            passages: N passages, as a search brought them; equal scores keep their order.
+            top: How many to return; None returns all.
+
+        Returns:
+            At most ``top`` passages.
+
+        Raises:
+            DataError: The query or a passage is not a text.
+            ConfigError: ``top`` is below 1.
+        """
+        if top is not None and top < 1:
+            raise ConfigError(f"top is {top}; wanted at least 1")
+        given = list(passages)
+        scores = self([(query, passage) for passage in given])
+        order = sorted(range(len(given)), key=lambda i: -scores[i])
+        return [Ranked(i, scores[i], given[i]) for i in order[:top]]
+
+    def logits(self, inputs: Iterable[Input]) -> npt.NDArray[np.float32]:
+        """Return the model's raw outputs, float32 (N, 1), in order."""
+        return self._session.logits(inputs)
