@@ -25,8 +25,10 @@ Array = npt.NDArray[Any]
 COLORS = {
     "majority": "#8a8f98",
     "mean": "#8a8f98",
+    "unordered": "#8a8f98",
     "tfidf": "#b07d48",
     "tfidf_ridge": "#b07d48",
+    "tfidf_cosine": "#b07d48",
     "label_only": "#d9730d",
     "teacher": "#4c7ff0",
     "student": "#12a594",
