@@ -148,8 +148,8 @@ class Stage(Section):
 class LayerStage(Stage):
     """Attention, hidden-state and embedding distillation (the paper's intermediate stage).
 
-    The paper gives all three weight 1. For students with the teacher's own layers hidden states
-    alone gave more (see docs/papers.md), so that is the default.
+    The paper gives all three weight 1; here hidden states alone are the default (docs/papers.md
+    says why).
     """
 
     epochs: float = Field(6.0, ge=0)
