@@ -27,7 +27,7 @@ CARD = "card.json"
 FORMAT = 1
 FP32 = "onnx/model.onnx"
 INT8 = "onnx/model_quantized.onnx"
-TASKS = ("classification", "multilabel", "ranking", "regression")
+TASKS = ("classification", "embedding", "multilabel", "ranking", "regression")
 VALUED = ("ranking", "regression")
 
 
@@ -36,8 +36,8 @@ class Card:
     """What a reader must know before it trusts a shipped folder.
 
     Args:
-        task: ``classification``, ``multilabel``, ``ranking`` or ``regression``.
-        labels: Label names in the order of the logits; empty for ranking and regression.
+        task: One of ``TASKS``.
+        labels: Label names in the order of the logits; empty where an answer is no label.
         pair: Whether an input is two texts.
         max_length: Longest input in tokens, special tokens included.
         model: The model file to run, relative to the folder.

@@ -9,7 +9,7 @@ import typer
 
 from tinybert._version import __version__
 from tinybert.console import Group, complain, read_data, show, show_report
-from tinybert.flags import general_flags, recipe_flags
+from tinybert.flags import embed_flags, general_flags, recipe_flags
 
 __all__ = ["app", "main"]
 
@@ -125,6 +125,21 @@ def general(recipe: Any) -> None:
     from tinybert.distill.general import general as run_general
 
     run_general(recipe)
+
+
+@app.command(
+    epilog=_examples(
+        "tinybert embed --text sentences.txt --layers 3 --out runs/embeddings",
+        "tinybert embed --text faq.csv --column question --dev sts.csv --epochs 5",
+        "tinybert predict runs/embeddings/artifact 'where is my parcel?' --format jsonl",
+    )
+)
+@embed_flags()
+def embed(recipe: Any) -> None:
+    """Distil a sentence encoder: vectors of texts, near each other where texts mean the same."""
+    from tinybert.ship.embedder import embed as run_embed
+
+    run_embed(recipe)
 
 
 @app.command(

@@ -86,6 +86,7 @@ def read_data(path: Path, source: str | None, **columns: Any) -> Any:
 
     if source is not None:
         task = read_card(path).task if (path / CARD).is_file() else "auto"
+        task = "regression" if task == "embedding" else task
         return data.load(source, task=task, **columns)
     run = path.resolve().parent
     if not (run / "data").is_dir():

@@ -10,7 +10,15 @@ import typer
 
 from tinybert.errors import ConfigError
 
-__all__ = ["AUGMENT_FLAGS", "FLAGS", "GENERAL_FLAGS", "general_flags", "recipe_flags"]
+__all__ = [
+    "AUGMENT_FLAGS",
+    "EMBED_FLAGS",
+    "FLAGS",
+    "GENERAL_FLAGS",
+    "embed_flags",
+    "general_flags",
+    "recipe_flags",
+]
 
 # Flag, recipe setting for `distill`, recipe setting for `teach` (None: no such flag), type, help.
 FLAGS: tuple[tuple[str, str, str | None, Any, str], ...] = (
@@ -112,6 +120,23 @@ GENERAL_FLAGS: tuple[tuple[str, str, Any, str], ...] = (
 )
 
 
+EMBED_FLAGS: tuple[tuple[str, str, Any, str], ...] = (
+    ("--text", "data.texts", list[str], "File of texts; may be repeated."),
+    ("--column", "data.column", str, "Column of the text in tables."),
+    ("--rows", "data.rows", int, "At most so many texts, drawn by seed."),
+    ("--dev", "data.dev", str, "Table of pairs with a number: sentence1, sentence2, score."),
+    ("--teacher", "teacher", str, "Folder or Hugging Face id."),
+    ("--pooling", "pooling", str, "mean or cls; the teacher's."),
+    ("--layers", "student.layers", "layers", "Number, or teacher layers such as 0,2,5."),
+    ("--epochs", "training.epochs", float, "Passes over the texts."),
+    ("--learning-rate", "training.learning_rate", float, "Of the training."),
+    ("--batch-size", "training.batch_size", int, "Texts a step."),
+    ("--max-length", "max_length", int, "Longest input in tokens."),
+    ("--seed", "seed", int, "Seeds everything that is drawn."),
+    ("--out", "out", str, "Folder of the run."),
+)
+
+
 def recipe_flags(command: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command the recipe's flags; its function receives the finished recipe.
 
@@ -142,6 +167,17 @@ def general_flags() -> Callable[[Callable[..., None]], Callable[..., None]]:
         return load(path, overrides)
 
     return _with_flags(GENERAL_FLAGS, load)
+
+
+def embed_flags() -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the flags of a sentence encoder; its function receives the recipe."""
+
+    def load(path: Path | None, overrides: dict[str, Any]) -> Any:
+        from tinybert.distill.sentence_recipe import load
+
+        return load(path, overrides)
+
+    return _with_flags(EMBED_FLAGS, load)
 
 
 def _with_flags(

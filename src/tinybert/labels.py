@@ -10,11 +10,13 @@ import datasets as hf
 from datasets import Dataset
 
 from tinybert import benchmarks
-from tinybert.artifact import TASKS, VALUED
+from tinybert.artifact import TASKS as _SHIPPED
+from tinybert.artifact import VALUED
 from tinybert.errors import DataError, near_miss
 
-__all__ = ["choose_task", "encode", "label_names", "merge_columns"]
+__all__ = ["TASKS", "choose_task", "encode", "label_names", "merge_columns"]
 
+TASKS = tuple(task for task in _SHIPPED if task != "embedding")
 _MOST_NAMES = 50
 _LISTS = hf.List(hf.Value("string"))
 
@@ -24,7 +26,7 @@ def choose_task(values: Sequence[Any], task: str) -> str:
 
     Args:
         values: The labels of train.
-        task: One of ``artifact.TASKS``, or ``auto``: sets where the labels are lists, regression
+        task: One of ``TASKS``, or ``auto``: sets where the labels are lists, regression
             where they are numbers that are not all whole, else classes.
 
     Raises:
@@ -80,7 +82,7 @@ def label_names(train: Dataset, column: str, task: str, source: str, separator: 
     Args:
         train: The split.
         column: Name of the label column.
-        task: One of ``artifact.TASKS``.
+        task: One of ``TASKS``.
         source: What an error calls the data.
         separator: Stands between the labels of a set that is written as text.
 
@@ -128,7 +130,7 @@ def encode(
     Args:
         split: Columns ``label`` and ``line``.
         names: From ``label_names``.
-        task: One of ``artifact.TASKS``.
+        task: One of ``TASKS``.
         origin: What an error calls the split.
         name: ``train``, ``dev`` or ``test``.
         separator: As for ``label_names``.

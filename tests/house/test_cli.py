@@ -12,13 +12,13 @@ from typer.testing import CliRunner
 
 from tinybert import cli
 from tinybert._version import __version__
-from tinybert.distill import general_recipe
+from tinybert.distill import general_recipe, sentence_recipe
 from tinybert.distill import recipe as recipes
 from tinybert.errors import ArtifactError
-from tinybert.flags import AUGMENT_FLAGS, FLAGS, GENERAL_FLAGS
+from tinybert.flags import AUGMENT_FLAGS, EMBED_FLAGS, FLAGS, GENERAL_FLAGS
 
 COMMANDS = ("demo", "teach", "distill", "export", "quantize", "verify", "evaluate", "predict")
-COMMANDS += ("report", "info", "convert", "general", "augment")
+COMMANDS += ("report", "info", "convert", "general", "augment", "embed")
 HEAVY = ("torch", "transformers", "datasets", "onnx", "onnxruntime", "sklearn", "matplotlib")
 
 invoke = CliRunner().invoke
@@ -169,6 +169,12 @@ def test_flags_mean_settings_that_exist(flag, distill, teach):
 def test_flags_of_general_mean_settings_that_exist(flag, name):
     assert flag.startswith("--") or flag.isupper()
     assert field(name, general_recipe.GeneralRecipe)
+
+
+@pytest.mark.parametrize(("flag", "name"), [entry[:2] for entry in EMBED_FLAGS])
+def test_flags_of_embed_mean_settings_that_exist(flag, name):
+    assert flag.startswith("--")
+    assert field(name, sentence_recipe.SentenceRecipe)
 
 
 @pytest.mark.parametrize("name", [entry[1] for entry in AUGMENT_FLAGS])

@@ -61,6 +61,11 @@ def rows(count, seed=0):
 
 
 @pytest.fixture
+def labelled_rows():
+    return rows
+
+
+@pytest.fixture
 def table(tmp_path):
     folder = tmp_path / "table"
     folder.mkdir()
@@ -87,6 +92,28 @@ def encoder(tmp_path):
     )
     BertModel(config).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture
+def wide_encoder(tmp_path):
+    """A bare BERT encoder folder of width 128: wide enough to be quantized."""
+    from transformers import BertConfig, BertModel
+
+    def write(layers, spread=0.02):
+        folder = tmp_path / "wide"
+        config = BertConfig(
+            vocab_size=make_tokenizer(folder),
+            hidden_size=128,
+            num_hidden_layers=layers,
+            num_attention_heads=4,
+            intermediate_size=128,
+            max_position_embeddings=40,
+            initializer_range=spread,
+        )
+        BertModel(config).save_pretrained(folder)
+        return folder
+
+    return write
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import json
 import numpy as np
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
-from transformers import BertConfig, BertModel
 
 import tinybert
 from tinybert import baselines, metrics
@@ -137,7 +136,7 @@ def test_baselines():
 
 
 @pytest.fixture
-def several(settings, write_tokenizer, tmp_path):
+def several(settings, wide_encoder, tmp_path):
     """Texts that carry the labels of the words in them."""
     words = {"good": ("fine", "great"), "bad": ("awful", "dull"), "odd": ("blue", "seven")}
     place = tmp_path / "several"
@@ -150,19 +149,9 @@ def several(settings, write_tokenizer, tmp_path):
             parts = [*(random.choice(words[label]) for label in labels), "film", "story"]
             rows.append({"text": " ".join(random.permutation(parts)), "label": labels})
         write(place / f"{name}.jsonl", rows)
-    wide = tmp_path / "wide"
-    config = BertConfig(
-        vocab_size=write_tokenizer(wide),
-        hidden_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        intermediate_size=128,
-        max_position_embeddings=40,
-    )
-    BertModel(config).save_pretrained(wide)
     return settings | {
         "data.source": str(place),
-        "teacher.model": str(wide),
+        "teacher.model": str(wide_encoder(2)),
         "student.layers": 1,
         "student.crops": 1,
         "ship.max_flips": 0.2,

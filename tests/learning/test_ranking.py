@@ -5,7 +5,6 @@ import math
 
 import numpy as np
 import pytest
-from transformers import BertConfig, BertModel
 
 import tinybert
 from tinybert import baselines, metrics
@@ -77,7 +76,7 @@ def test_ranking_wants_pairs(tmp_path):
 
 
 @pytest.fixture
-def searches(settings, write_tokenizer, tmp_path):
+def searches(settings, wide_encoder, tmp_path):
     """A passage is relevant where it holds a good word."""
     place = tmp_path / "searches"
     place.mkdir()
@@ -90,20 +89,10 @@ def searches(settings, write_tokenizer, tmp_path):
                 passage += random.choice(("fine", "great") if right else ("awful", "dull", "blue"))
                 rows.append({"query": f"the film {i}", "passage": passage, "label": right})
         write(place / f"{name}.jsonl", rows)
-    wide = tmp_path / "wide"
-    config = BertConfig(
-        vocab_size=write_tokenizer(wide),
-        hidden_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        intermediate_size=128,
-        max_position_embeddings=40,
-    )
-    BertModel(config).save_pretrained(wide)
     return settings | {
         "data.source": str(place),
         "data.task": "ranking",
-        "teacher.model": str(wide),
+        "teacher.model": str(wide_encoder(2)),
         "teacher.epochs": 6,
         "student.layers": 1,
         "layer_stage.epochs": 3,

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from tinybert.artifact import read_card
 from tinybert.runtime.classify import Classifier, Prediction
+from tinybert.runtime.embed import Embedder
 from tinybert.runtime.multilabel import LabelSet, MultiLabelClassifier
 from tinybert.runtime.regress import Regressor
 from tinybert.runtime.rerank import Ranked, Reranker
@@ -12,6 +13,7 @@ from tinybert.runtime.stream import Model, predict
 
 __all__ = [
     "Classifier",
+    "Embedder",
     "LabelSet",
     "Model",
     "MultiLabelClassifier",
@@ -26,6 +28,7 @@ __all__ = [
 
 _KINDS: dict[str, type[Model]] = {
     "classification": Classifier,
+    "embedding": Embedder,
     "multilabel": MultiLabelClassifier,
     "ranking": Reranker,
     "regression": Regressor,
@@ -48,8 +51,8 @@ def load(
         batch_size: Texts that run through the model together.
 
     Returns:
-        A classifier, one that gives any number of labels, a reranker or a regressor, as the card's
-        task says. It may be shared by many threads.
+        A classifier, one that gives any number of labels, an embedder, a reranker or a regressor,
+        as the card's task says. It may be shared by many threads.
 
     Raises:
         ArtifactError: The folder is damaged, incomplete or of a newer format.

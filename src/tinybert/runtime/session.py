@@ -63,9 +63,10 @@ class Session:
             reason = str(error).strip().splitlines()[0]
             raise ArtifactError(f"{model} cannot be run: {reason}") from error
         self._inputs = [node.name for node in self._session.get_inputs()]
-        self._width = max(1, len(card.labels))
-        found = self._session.get_outputs()[0].shape[-1]
-        if found != self._width:
+        (output,) = self._session.get_outputs()
+        self._output, found = output.name, output.shape[-1]
+        self._width = found if card.task == "embedding" else max(1, len(card.labels))
+        if found != self._width or not isinstance(found, int):
             raise ArtifactError(
                 f"{model} gives {found} values a text, the card wants {self._width}; export again"
             )
@@ -77,7 +78,7 @@ class Session:
             inputs: N texts, or N pairs of texts where the card says so.
 
         Returns:
-            Float32 (N, C); C = 1 for regression.
+            Float32 (N, C); C = 1 for values, the width of the vectors for an embedder.
 
         Raises:
             DataError: Not a list, or an element that is not what the model takes.
@@ -93,7 +94,9 @@ class Session:
             batch = pad_batch(
                 [ids[i] for i in rows], [type_ids[i] for i in rows], self._tokenizer.pad_id
             )
-            (found,) = self._session.run(["logits"], {name: batch[name] for name in self._inputs})
+            (found,) = self._session.run(
+                [self._output], {name: batch[name] for name in self._inputs}
+            )
             out[rows] = found
         return out
 

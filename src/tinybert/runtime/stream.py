@@ -10,8 +10,12 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any, TextIO
 
+import numpy as np
+import numpy.typing as npt
+
 from tinybert.errors import ConfigError, DataError
 from tinybert.runtime.classify import Classifier, Prediction
+from tinybert.runtime.embed import Embedder
 from tinybert.runtime.multilabel import LabelSet, MultiLabelClassifier
 from tinybert.runtime.regress import Regressor
 from tinybert.runtime.rerank import Reranker
@@ -21,13 +25,15 @@ __all__ = ["FORMATS", "Model", "predict", "write_rows"]
 
 FORMATS = ("text", "jsonl", "csv")
 _CHUNK = 256
+Answer = Prediction | LabelSet | npt.NDArray[np.float32] | float
 _HEADERS: dict[type, list[str]] = {
     Classifier: ["line", "label", "score"],
+    Embedder: ["line", "vector"],
     MultiLabelClassifier: ["line", "labels", "scores"],
     Regressor: ["line", "value"],
     Reranker: ["line", "value"],
 }
-Model = Classifier | MultiLabelClassifier | Regressor | Reranker
+Model = Classifier | Embedder | MultiLabelClassifier | Regressor | Reranker
 
 
 def predict(
@@ -166,8 +172,10 @@ def _writer(model: Model, out: TextIO, format: str) -> Callable[[Row, Any], None
     return write
 
 
-def _cells(answer: Prediction | LabelSet | float) -> list[str]:
+def _cells(answer: Answer) -> list[str]:
     """Return an answer as the cells of a table; several labels have a bar between."""
+    if isinstance(answer, np.ndarray):
+        return [" ".join(f"{number:.6g}" for number in answer)]
     if isinstance(answer, Prediction):
         return [answer.label, f"{answer.score:.4f}"]
     if isinstance(answer, LabelSet):
@@ -176,8 +184,10 @@ def _cells(answer: Prediction | LabelSet | float) -> list[str]:
     return [f"{answer:.6g}"]
 
 
-def _record(answer: Prediction | LabelSet | float) -> dict[str, Any]:
+def _record(answer: Answer) -> dict[str, Any]:
     """Return an answer as a JSON object."""
+    if isinstance(answer, np.ndarray):
+        return {"vector": [float(number) for number in answer]}
     if isinstance(answer, Prediction):
         return {"label": answer.label, "score": answer.score, "scores": answer.scores}
     if isinstance(answer, LabelSet):

@@ -58,6 +58,8 @@ def logits_of(
     texts, texts2 = list(rows["text"]), list(rows["text2"]) if data.pair else None
     if (Path(path) / CARD).is_file():
         model = runtime.load(path)
+        if isinstance(model, runtime.Embedder):
+            return _cosines(model, texts, texts2, data)
         _check_labels(str(path), model.card.labels, data)
         return model.logits(texts if texts2 is None else list(zip(texts, texts2, strict=True)))
     network = load_classifier(path)
@@ -67,6 +69,18 @@ def logits_of(
             _check_labels(str(path), names, data)
     tokenizer = Tokenizer(resolve(path), max_length=max_length)
     return predict_logits(network, texts, texts2, max_length=max_length, tokenizer=tokenizer)
+
+
+def _cosines(
+    model: runtime.Embedder, texts: list[str], texts2: list[str] | None, data: TaskData
+) -> npt.NDArray[np.float32]:
+    """Return the cosines of pairs, (N, 1)."""
+    if texts2 is None or data.task != "regression":
+        raise DataError(
+            f"{data.name} holds no pairs with a number; an embedder is measured on those"
+        )
+    cosines: npt.NDArray[np.float32] = (model(texts) * model(texts2)).sum(axis=1, keepdims=True)
+    return cosines
 
 
 def _check_labels(path: str, labels: tuple[str, ...], data: TaskData) -> None:

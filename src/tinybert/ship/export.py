@@ -21,7 +21,7 @@ from tinybert.errors import ConfigError
 from tinybert.first_token import first_token_only
 from tinybert.ship.model_card import write_model_card
 
-__all__ = ["OPSET", "export", "refresh_card"]
+__all__ = ["OPSET", "build", "check_target", "export", "refresh_card"]
 
 OPSET = 20
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
@@ -60,17 +60,44 @@ def export(
             fit the logits or are not all different, or ``to`` holds something that is no artifact.
         UnsupportedModelError: The model cannot be loaded.
     """
-    target = Path(to)
-    _check_target(target)
+    check_target(to)
     network = load_classifier(model)
     card = _card(network, max_length, pair, labels, task, teacher)
+    with first_token_only(network):
+        return build(_Logits(network), network, card, model, to)
+
+
+def build(
+    graph: nn.Module,
+    network: PreTrainedModel,
+    card: Card,
+    source: str | Path,
+    to: str | Path,
+    *,
+    output: str = "logits",
+) -> Path:
+    """Write an artifact's folder, whole or not at all.
+
+    Args:
+        graph: Takes ``input_ids``, ``attention_mask`` and, where the network has segments,
+            ``token_type_ids``; gives one tensor.
+        network: The model inside, for its config.
+        card: The card without hashes.
+        source: Where the tokenizer is.
+        to: The folder; an older artifact there is replaced.
+        output: Name of the graph's output.
+
+    Returns:
+        The folder.
+    """
+    target = Path(to)
     partial = target.with_name(f".{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     (partial / FP32).parent.mkdir(parents=True)
     try:
         network.config.save_pretrained(partial)
-        save_tokenizer(model, partial)
-        _write_onnx(network, partial / FP32)
+        save_tokenizer(source, partial)
+        _write_onnx(graph.eval(), partial / FP32, types=has_types(network), output=output)
         write_card(partial, refresh_card(partial, card))
         write_model_card(partial)
         shutil.rmtree(target, ignore_errors=True)
@@ -91,9 +118,9 @@ def refresh_card(folder: Path, card: Card) -> Card:
 class _Logits(nn.Module):
     """The model as the graph sees it: tensors in, logits out."""
 
-    def __init__(self, network: PreTrainedModel, types: bool) -> None:
+    def __init__(self, network: PreTrainedModel) -> None:
         super().__init__()
-        self.network, self.types = network, types
+        self.network, self.types = network, has_types(network)
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
@@ -106,8 +133,13 @@ class _Logits(nn.Module):
         return logits
 
 
-def _check_target(target: Path) -> None:
-    """Refuse to replace something that is not an artifact."""
+def check_target(to: str | Path) -> None:
+    """Refuse to replace something that is not an artifact.
+
+    Raises:
+        ConfigError: ``to`` is a file, or a folder of something else.
+    """
+    target = Path(to)
     if target.is_file():
         raise ConfigError(f"{target} is a file; wanted a folder to write")
     if target.is_dir() and any(target.iterdir()) and not (target / CARD).is_file():
@@ -149,11 +181,8 @@ def _card(
     )
 
 
-def _write_onnx(network: PreTrainedModel, path: Path) -> None:
+def _write_onnx(graph: nn.Module, path: Path, *, types: bool, output: str) -> None:
     """Trace the model with a padded batch and write the graph."""
-    types = has_types(network)
-    network.eval()
-    wrapper = _Logits(network, types).eval()
     ids = torch.full((3, 7), 5, dtype=torch.int64)
     mask = torch.ones_like(ids)
     mask[1, 4:] = 0
@@ -167,15 +196,14 @@ def _write_onnx(network: PreTrainedModel, path: Path) -> None:
         warnings.catch_warnings(),
         contextlib.redirect_stdout(quiet),
         torch.inference_mode(),
-        first_token_only(network),
     ):
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         program = torch.onnx.export(
-            wrapper,
+            graph,
             inputs,
             input_names=names,
-            output_names=["logits"],
+            output_names=[output],
             dynamic_shapes=shapes,
             opset_version=OPSET,
             dynamo=True,

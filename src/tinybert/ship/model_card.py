@@ -7,6 +7,8 @@ from tinybert.artifact import FP32, INT8, Card, read_card, write_atomic
 
 __all__ = ["write_model_card"]
 
+_PIPELINES = {"embedding": "sentence-similarity", "ranking": "text-ranking"}
+
 
 def write_model_card(folder: str | Path) -> Path:
     """Write ``README.md`` from the artifact's own card.
@@ -29,7 +31,12 @@ def _front_matter(card: Card) -> str:
     base = [f"base_model: {json.dumps(card.teacher)}"] if "/" in card.teacher.strip("/.") else []
     if card.teacher.startswith(("/", ".")):
         base = []
-    lines = ["---", "library_name: tinybert", "pipeline_tag: text-classification", *base]
+    lines = [
+        "---",
+        "library_name: tinybert",
+        f"pipeline_tag: {_PIPELINES.get(card.task, 'text-classification')}",
+        *base,
+    ]
     lines += ["tags:", "- tinybert", "- distillation", "- onnx", "---", ""]
     return "\n".join(lines)
 
@@ -40,6 +47,8 @@ def _about(card: Card) -> str:
     does = (
         f"gives {kind} {number} of {len(card.labels)} labels: {', '.join(card.labels)}"
         if card.labels
+        else "turns texts into vectors that lie near each other where texts mean the same"
+        if card.task == "embedding"
         else "says how relevant a passage is for a query"
         if card.task == "ranking"
         else f"gives {kind} a number"
@@ -66,7 +75,13 @@ def _quality(card: Card) -> str:
     rows = [f"| {name} | {value:.4f} |" for name, value in card.metrics.items()]
     table = ["| metric | value |", "|---|--:|", *rows, ""] if rows else ["Not evaluated yet.", ""]
     parity = card.parity
-    if parity:
+    if "mean_cosine" in parity:
+        table += [
+            f"Against the PyTorch model on {parity['texts']:,} texts: mean cosine "
+            f"{parity['mean_cosine']:.4f}, least {parity['least_cosine']:.4f}.",
+            "",
+        ]
+    elif parity:
         table += [
             f"Against the PyTorch model on {parity['texts']:,} held-out texts: largest logit "
             f"difference {parity['max_logit_difference']:.4f}, {parity['label_flips']} label flips "
