@@ -217,6 +217,16 @@ def test_teach_gives_a_plain_folder(settings):
     assert AutoModelForSequenceClassification.from_pretrained(folder).config.num_labels == 3
 
 
+def test_frozen_layers_of_a_teacher_stay(settings, encoder):
+    few = settings | {"teacher.epochs": 1, "teacher.freeze": 2, "teacher.dropout": 0.0}
+    taught, start = weights(teach(recipes.load(None, few), lambda _: None)), weights(encoder)
+    for name, weight in start.items():
+        still = name.startswith(("embeddings.", "encoder.layer.0.", "encoder.layer.1."))
+        assert torch.equal(taught[f"bert.{name}"], weight) == still, name
+    with pytest.raises(ConfigError, match=r"teacher\.freeze is 4; the model has 4 layers"):
+        teach(recipes.load(None, few | {"teacher.freeze": 4, "out": settings["out"] + "2"}))
+
+
 def test_crops_are_passages_that_only_the_teacher_labels():
     from datasets import Dataset
 

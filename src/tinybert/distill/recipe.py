@@ -67,7 +67,12 @@ class DataSettings(Section):
 
 
 class TeacherSettings(Section):
-    """The teacher and how it is fine-tuned; ``auto`` does so only where it has no head."""
+    """The teacher and how it is fine-tuned; ``auto`` does so only where it has no head.
+
+    ``freeze`` keeps the embeddings and so many of the lowest layers as they are (0: the embeddings
+    alone; None: nothing). With few labels that is quicker, and better on texts unlike the training
+    ones.
+    """
 
     model: str = "sentence-transformers/all-MiniLM-L6-v2"
     teach: Literal["auto", "always", "never"] = "auto"
@@ -75,6 +80,7 @@ class TeacherSettings(Section):
     learning_rate: float = Field(1e-4, gt=0)
     batch_size: int = Field(32, ge=1)
     dropout: float | None = Field(None, ge=0, lt=1)
+    freeze: int | None = Field(None, ge=0)
 
 
 class EncoderSettings(Section):

@@ -28,6 +28,7 @@ from tinybert.distill.teach import (
     check_teacher,
     dev_metrics,
     fine_tune,
+    freeze,
     has_head,
     save_model,
     settings_for,
@@ -116,6 +117,8 @@ def _teacher(
         set_seed(recipe.seed)
         dropout = {} if settings.dropout is None else dict.fromkeys(DROPOUTS, settings.dropout)
         model = _read(source, say, **settings_for(data), **dropout)
+        if settings.freeze is not None:
+            freeze(model, settings.freeze)
         with first_alone() as first:
             if first:
                 save_tokenizer(source, run / "stages" / "teach" / "tokenizer")

@@ -23,9 +23,10 @@ from tinybert.distill.published import holds_classifier, read_config, weight_nam
 from tinybert.distill.recipe import Recipe, Stage
 from tinybert.distill.trainer import run_stage, use_bf16
 from tinybert.errors import ConfigError, UnsupportedModelError
+from tinybert.layout import layout_of
 from tinybert.text import Tokenizer
 
-__all__ = ["check_teacher", "dev_metrics", "fine_tune", "has_head", "save_model"]
+__all__ = ["check_teacher", "dev_metrics", "fine_tune", "freeze", "has_head", "save_model"]
 
 
 _PROBLEMS = {
@@ -93,6 +94,26 @@ def fine_tune(
     )
     start.eval()
     return start
+
+
+def freeze(model: PreTrainedModel, layers: int) -> None:
+    """Keep a classifier's embeddings and its lowest layers from learning.
+
+    Args:
+        model: The classifier.
+        layers: How many layers; 0 freezes the embeddings alone.
+
+    Raises:
+        ConfigError: It has no layer above them.
+        UnsupportedModelError: An architecture whose layers are not known.
+    """
+    layout = layout_of(model.config)
+    stack = layout.layer_list(model)
+    if layers >= len(stack):
+        raise ConfigError(f"teacher.freeze is {layers}; the model has {len(stack)} layers")
+    table = layout.encoder(model).get_submodule("embeddings")
+    for part in (table, layout.embedding(model), *stack[:layers]):
+        part.requires_grad_(False)
 
 
 def dev_metrics(

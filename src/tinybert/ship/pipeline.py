@@ -24,10 +24,11 @@ DEMO: dict[str, Any] = {
     "teacher.epochs": 3,
     "teacher.learning_rate": 3e-4,
     "teacher.dropout": 0.0,
+    "teacher.freeze": 2,
     "augment.source": "embeddings",
     "augment.copies": 1,
     "augment.p": 0.3,
-    "layer_stage.epochs": 3,
+    "layer_stage.epochs": 2,
     "layer_stage.learning_rate": 1e-3,
     "prediction_stage.epochs": 2,
 }
