@@ -19,7 +19,7 @@ def steps(monkeypatch, tmp_path):
 
     monkeypatch.setattr(pipeline.task, "distill", train)
     monkeypatch.setattr(pipeline, "ship", lambda *_: done.append(("ship", run)))
-    monkeypatch.setattr(pipeline, "report", lambda _: done.append(("report", run)))
+    monkeypatch.setattr(pipeline, "report", lambda *_, **__: done.append(("report", run)))
     return done
 
 

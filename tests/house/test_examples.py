@@ -43,7 +43,7 @@ def test_predict(monkeypatch, capsys, tmp_path):
 def test_classify_csv(monkeypatch, capsys, tmp_path):
     """A tiny teacher learns two words, a student learns from it, the artifact answers."""
     monkeypatch.setenv("TINYBERT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(pipeline, "report", lambda _: None)
+    monkeypatch.setattr(pipeline, "report", lambda *_, **__: None)
     rows = [(f"{a} {b} {label} {c}", label) for label in ("refund", "parcel")
             for a in WORDS[5:9] for b in WORDS[5:9] for c in ("my", "the")]  # fmt: skip
     file = tmp_path / "messages.csv"

@@ -17,12 +17,13 @@ from tinybert.ship.table import print_table
 __all__ = ["print_table", "report"]
 
 
-def report(run: str | Path, *, split: str | None = None) -> Path:
+def report(run: str | Path, *, split: str | None = None, rounds: int = 3) -> Path:
     """Compare teacher, student and artifact with their baselines, and write what was found.
 
     Args:
         run: Folder of a finished run.
         split: Split to measure on; None takes test if there is one, else dev.
+        rounds: Fresh processes for each model that is timed.
 
     Returns:
         ``report.html`` in the run's folder; ``report.json`` beside it holds the same figures.
@@ -33,7 +34,7 @@ def report(run: str | Path, *, split: str | None = None) -> Path:
     """
     opened = open_run(run)
     data = load_saved(run)
-    found, plots = figures(opened, data, _split(data, split))
+    found, plots = figures(opened, data, _split(data, split), rounds=rounds)
     path = opened.folder / "report.html"
     write_atomic(path, render(found, plots).encode())
     text = json.dumps(_finite(found), indent=2, ensure_ascii=False, allow_nan=False)
