@@ -79,19 +79,39 @@ def show_report(path: Path, *, open_: bool) -> None:
 def read_data(path: Path, source: str | None, **columns: Any) -> Any:
     """Load the data named by a flag, or those of the run that a folder lies in.
 
-    An artifact says what task the data are for.
+    Of a single file every row is taken, and the model says for what task and with which labels.
     """
     from tinybert import data
-    from tinybert.artifact import CARD, read_card
 
+    if source is not None and Path(source).is_file():
+        task, labels = _answers_of(path)
+        given = {name: columns[name] for name in ("text", "text2", "label")}
+        return data.load_rows(source, task=task, labels=labels, **given)
     if source is not None:
-        task = read_card(path).task if (path / CARD).is_file() else "auto"
-        task = "regression" if task == "embedding" else task
-        return data.load(source, task=task, **columns)
+        return data.load(source, task=_answers_of(path)[0], **columns)
     run = path.resolve().parent
     if not (run / "data").is_dir():
         raise ConfigError(f"{path} lies in no run; name the data with --data")
     return data.load_saved(run)
+
+
+def _answers_of(path: Path) -> tuple[str, tuple[str, ...]]:
+    """Return a model's task and its labels; ``auto`` and none where it does not say."""
+    from tinybert.artifact import CARD, read_card
+
+    if (path / CARD).is_file():
+        card = read_card(path)
+        return "regression" if card.task == "embedding" else card.task, card.labels
+    from tinybert.distill.infer import resolve
+    from tinybert.distill.published import read_config
+
+    config = read_config(resolve(path))
+    if config.num_labels == 1:
+        return "regression", ()
+    several = config.problem_type == "multi_label_classification"
+    names = tuple(str(config.id2label[i]) for i in range(config.num_labels))
+    nameless = all(name == f"LABEL_{i}" for i, name in enumerate(names))
+    return "multilabel" if several else "classification", () if nameless else names
 
 
 def show(found: Mapping[str, Any], indent: str = "") -> None:

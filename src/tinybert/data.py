@@ -17,7 +17,7 @@ from tinybert.labels import choose_task, encode, label_names, merge_columns
 from tinybert.sources import Columns, find_columns, read_splits
 from tinybert.unlabelled import read_unlabelled
 
-__all__ = ["MAIN", "TaskData", "load", "load_saved", "save"]
+__all__ = ["MAIN", "TaskData", "load", "load_rows", "load_saved", "save"]
 
 MAIN = {
     "classification": "accuracy",
@@ -118,14 +118,7 @@ def load(
         source = published.hub if published else embedded.NAMES[0]
     dev_split = published.dev if published else None
     raw = read_splits(source, language=language, dev=dev, test=test, dev_split=dev_split)
-    if label is not None and "," in label and label not in raw["train"].column_names:
-        names = [name.strip() for name in label.split(",")]
-        raw = {
-            name: merge_columns(split, names, _origin(source, raw, name))
-            for name, split in raw.items()
-            if name != "test" or set(names) & set(split.column_names)
-        }
-        label, task = "label", "multilabel"
+    raw, label, task = _merged(raw, label, task, source)
     columns = find_columns(raw, str(source), text=text, text2=text2, label=label)
     notes: list[str] = []
     raw = _with_labels(raw, columns.label, published.ignored if published else (), notes)
@@ -161,6 +154,71 @@ def load(
         notes=tuple(notes),
         unlabelled=pool,
     )
+
+
+def load_rows(
+    path: str | Path,
+    *,
+    task: str,
+    labels: Sequence[str] = (),
+    text: str | None = None,
+    text2: str | None = None,
+    label: str | None = None,
+    label_separator: str = "|",
+) -> TaskData:
+    """Read one labelled file to measure a model on: nothing is cut off, and it may lack labels.
+
+    Args:
+        path: A CSV, TSV, JSONL or Parquet file.
+        task: One of ``labels.TASKS``, or ``auto``.
+        labels: The model's labels in its order; none: those of the file.
+        text, text2, label, label_separator: As for ``load``.
+
+    Returns:
+        The same rows as train, dev and test.
+
+    Raises:
+        DataError: The file cannot be used, or a label is not one of the model's.
+    """
+    origin = str(path)
+    raw, label, task = _merged(read_splits(path), label, task, path)
+    columns = find_columns(raw, origin, text=text, text2=text2, label=label)
+    kind = choose_task(raw["train"][columns.label], task)
+    found = list(labels) or label_names(raw["train"], columns.label, kind, origin, label_separator)
+    rows = encode(
+        _select(raw["train"], columns, origin),
+        found,
+        kind,
+        origin=origin,
+        name="train",
+        separator=label_separator,
+        notes=[],
+    )
+    return TaskData(
+        train=rows,
+        dev=rows,
+        test=rows,
+        task=kind,
+        labels=tuple(found),
+        pair=columns.text2 is not None,
+        name=_name(path, None),
+        metric=MAIN[kind],
+    )
+
+
+def _merged(
+    raw: dict[str, Dataset], label: str | None, task: str, source: str | Path
+) -> tuple[dict[str, Dataset], str | None, str]:
+    """Put columns of 0 and 1 together where ``label`` names several; return label and task too."""
+    if label is None or "," not in label or label in raw["train"].column_names:
+        return raw, label, task
+    names = [name.strip() for name in label.split(",")]
+    merged = {
+        name: merge_columns(split, names, _origin(source, raw, name))
+        for name, split in raw.items()
+        if name != "test" or set(names) & set(split.column_names)
+    }
+    return merged, "label", "multilabel"
 
 
 def _learnable(

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 import tinybert
 from tinybert.artifact import read_card
 from tinybert.cli import app
+from tinybert.distill import embed as training
 from tinybert.distill import sentence_recipe
 from tinybert.distill.embed import read_pairs
 from tinybert.distill.sentence import encode, load_encoder, save_encoder
@@ -47,7 +48,7 @@ def given(wide, labelled_rows, tmp_path):
         "data.held_out": 20,
         "data.dev": str(tmp_path / "pairs.csv"),
         "student.layers": 2,
-        "training.epochs": 6,
+        "training.epochs": 4,
         "training.learning_rate": 1e-3,
         "training.batch_size": 16,
     }
@@ -87,7 +88,7 @@ def test_the_folder_keeps_its_pooling(wide, tmp_path):
         load_encoder(tmp_path / "cls")
 
 
-def test_a_student_takes_over_the_vectors(given, tmp_path):
+def test_a_student_takes_over_the_vectors(given):
     folder = run(given)
     about = json.loads((folder / "run.json").read_text())
     assert about["spearman"]["teacher"] > 0.99
@@ -116,8 +117,6 @@ def test_a_student_takes_over_the_vectors(given, tmp_path):
         str(folder / "artifact"),
         "--data",
         given["data.dev"],
-        "--split",
-        "train",
     ]
     done = CliRunner().invoke(app, command)
     assert done.exit_code == 0, done.output
@@ -125,16 +124,12 @@ def test_a_student_takes_over_the_vectors(given, tmp_path):
 
     again = run(given)
     assert json.loads((again / "run.json").read_text())["held_out"] == about["held_out"]
-    first, second = (
-        (folder / "student" / "model.safetensors").read_bytes()
-        for folder in (again, run(given, out=str(tmp_path / "second")))
-    )
-    assert first == second
 
 
 def test_without_pairs_the_held_out_texts_choose(given):
     del given["data.dev"]
-    about = json.loads((run(given | {"training.epochs": 1}) / "run.json").read_text())
+    recipe = sentence_recipe.load(None, given | {"training.epochs": 1})
+    about = json.loads((training.embed(recipe, lambda _: None) / "run.json").read_text())
     assert about["spearman"] == {}
     assert 0 < about["held_out"]["cosine"] < 1
 

@@ -1,0 +1,47 @@
+"""Measuring a model on a file of its own: every row, with the model's labels."""
+
+import shutil
+
+import pytest
+from typer.testing import CliRunner
+
+import tinybert
+from tiny_models import save_model
+from tinybert.cli import app
+
+
+def evaluate(*arguments):
+    return CliRunner().invoke(app, ["evaluate", *map(str, arguments)])
+
+
+@pytest.fixture
+def rows(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text("text,label\nlate parcel,parcel\nmy card,refund\nrefund please,refund\n")
+    return path
+
+
+def test_all_rows_count_and_labels_may_be_missing(shipped, rows, tmp_path):
+    artifact = tmp_path / "artifact"
+    shutil.copytree(shipped, artifact)
+    done = evaluate(artifact, "--data", rows)
+    assert done.exit_code == 0, done.output
+    answers = tinybert.load(artifact)(["late parcel", "my card", "refund please"])
+    right = sum(a.label == b for a, b in zip(answers, ("parcel", "refund", "refund"), strict=True))
+    assert f"{right / 3:.4f}" in done.output
+    assert tinybert.load(artifact).card.metrics["test_accuracy"] == pytest.approx(right / 3)
+
+
+def test_a_label_the_model_lacks_is_named(shipped, rows):
+    rows.write_text("text,label\nlate parcel,parcels\n")
+    done = evaluate(shipped, "--data", rows)
+    assert done.exit_code == 2
+    assert "rows.csv line 2: label `parcels` is not one of the 3 labels" in done.output
+
+
+@pytest.mark.parametrize("names", [("parcel", "refund"), None])
+def test_a_folder_without_names_takes_the_files(rows, tmp_path, names):
+    save_model(tmp_path / "model", 2, 1, seed=0, names=names)
+    done = evaluate(tmp_path / "model", "--data", rows)
+    assert done.exit_code == 0, done.output
+    assert "accuracy" in done.output
