@@ -122,6 +122,13 @@ def test_a_student_takes_over_the_vectors(given):
     assert done.exit_code == 0, done.output
     assert "spearman" in done.output
 
+    command[0] = "verify"
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    assert "mean_cosine" in done.output
+    done = CliRunner().invoke(app, ["report", str(folder)])
+    assert done.exit_code == 2
+    assert "holds a sentence encoder; its figures are in run.json" in done.output
     again = run(given)
     assert json.loads((again / "run.json").read_text())["held_out"] == about["held_out"]
 

@@ -95,6 +95,11 @@ def open_run(folder: str | Path) -> Run:
         raise ArtifactError(f"{folder} {what}; wanted the folder of a run that `distill` finished")
     try:
         run = Run(place, json.loads(path.read_text(encoding="utf-8")))
+        if run.about.get("task") == "embedding":
+            raise ArtifactError(
+                f"{folder} holds a sentence encoder; its figures are in run.json, and "
+                "`tinybert evaluate` measures its artifact"
+            )
         missing = {"teacher", "student"} - run.models().keys()
     except (ValueError, KeyError, TypeError) as error:
         raise ArtifactError(f"{path} is damaged: {error}; run `tinybert distill` again") from error

@@ -13,6 +13,7 @@ from tinybert.artifact import FP32, INT8, VALUED, read_card, write_card
 from tinybert.data import TaskData
 from tinybert.distill.infer import predict_logits
 from tinybert.errors import ArtifactError
+from tinybert.ship.embedder import verify_encoder
 from tinybert.ship.model_card import write_model_card
 from tinybert.text import Tokenizer, pad_batch
 
@@ -35,7 +36,8 @@ def verify(
     The artifact answers through ``tinybert.load``. Refused past ``max_flips`` (at least one flip is
     always allowed: on few texts one is more than any share) or ``max_drop``; a float32 model must
     also give the same logits to 1e-3, with ONNX Runtime's optimizations on and off. The values of a
-    regression may differ by 5 % of their standard deviation on average.
+    regression may differ by 5 % of their standard deviation on average. An embedder is held to
+    ``embedder.verify_encoder`` instead.
 
     Args:
         artifact: The shipped folder.
@@ -55,6 +57,8 @@ def verify(
     card = read_card(folder)
     texts = list(data.dev["text"])
     texts2 = list(data.dev["text2"]) if data.pair else None
+    if card.task == "embedding":
+        return verify_encoder(folder, model, [*texts, *(texts2 or ())])
     wanted = predict_logits(model, texts, texts2, max_length=card.max_length, every_token=True)
     inputs: Any = texts if texts2 is None else list(zip(texts, texts2, strict=True))
     problems: list[str] = []
