@@ -297,6 +297,9 @@ def predict(
     text2: Annotated[str, typer.Option(help="Column of the second text.")] = "text2",
     threads: Annotated[int | None, typer.Option(help="Threads; all cores if not given.")] = None,
     batch_size: Annotated[int, typer.Option(help="Texts run together.")] = 32,
+    threshold: Annotated[
+        float | None, typer.Option(help="Least probability, where texts carry several labels.")
+    ] = None,
 ) -> None:
     """Answer texts with an artifact, line by line; bad rows are named and cost exit code 1."""
     from tinybert.runtime import predict as run_predict
@@ -312,6 +315,7 @@ def predict(
         text2_column=text2,
         threads=threads,
         batch_size=batch_size,
+        threshold=threshold,
     )
     if broken:
         complain(f"{broken} rows could not be read; the others were answered")

@@ -193,6 +193,9 @@ def test_from_labels_to_answers(several, tmp_path, monkeypatch):
     assert len(first["scores"].split("|")) == 2
     assert (second["labels"], second["scores"]) == ("", "")
     out = io.StringIO()
+    predict(model, ["film story"], out=out, threshold=0.0)
+    assert set(out.getvalue().split("\t")[1].split("|")) == set(LABELS)
+    out = io.StringIO()
     predict(model, ["film story"], out=out, format="jsonl")
     assert json.loads(out.getvalue())["labels"] == []
 

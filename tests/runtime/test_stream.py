@@ -194,6 +194,11 @@ def test_formats(classifier, tmp_path):
     ]
 
 
+def test_a_threshold_is_for_several_labels(regressor):
+    with pytest.raises(ConfigError, match=r"threshold is 0\.5; the model's task is regression"):
+        predict(regressor, ["late"], threshold=0.5)
+
+
 def test_numbers(regressor, tmp_path):
     (value,) = regressor(["late"])
     assert answers(regressor, tmp_path, "a.txt", b"late")[1] == f"1\t{value:.6g}\n"

@@ -6,6 +6,7 @@ import reprlib
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any, TextIO
@@ -20,6 +21,7 @@ from tinybert.runtime.multilabel import LabelSet, MultiLabelClassifier
 from tinybert.runtime.regress import Regressor
 from tinybert.runtime.rerank import Reranker
 from tinybert.runtime.rows import Row, read_rows
+from tinybert.runtime.session import Input
 
 __all__ = ["FORMATS", "Model", "predict", "write_rows"]
 
@@ -48,6 +50,7 @@ def predict(
     threads: int | None = None,
     batch_size: int = 32,
     precision: str | None = None,
+    threshold: float | None = None,
     complain: Callable[[str], None] = lambda message: print(message, file=sys.stderr),
 ) -> int:
     """Answer texts given here, or rows of a file or of standard input, and write the answers.
@@ -64,14 +67,15 @@ def predict(
         format: ``text`` (tab-separated), ``jsonl`` or ``csv``; each answer carries its line.
         text_column, text2_column: Columns of a table.
         threads, batch_size, precision: As for ``load``.
+        threshold: Probability above which a label is given, for a model that gives several.
         complain: Told of each bad row.
 
     Returns:
         How many rows could not be read.
 
     Raises:
-        ConfigError: Both or neither of texts and file, one text instead of a list, or an unknown
-            format.
+        ConfigError: Both or neither of texts and file, one text instead of a list, an unknown
+            format, or a threshold for a model that has none.
         DataError: No such file, or a table without the column.
         ArtifactError: The folder cannot be used.
     """
@@ -82,6 +86,7 @@ def predict(
     if bool(texts) == (file is not None):
         raise ConfigError("give either texts or a file (`-` for standard input)")
     model = _loaded(artifact, threads, precision, batch_size)
+    answer = _with_threshold(model, threshold)
     columns = (text_column, text2_column) if model.card.pair else (text_column,)
     with ExitStack() as stack:
         if file is None:
@@ -91,7 +96,8 @@ def predict(
                 sys.stdin.buffer if str(file) == "-" else stack.enter_context(_open(file))
             )
             rows = read_rows(stream, str(file), columns)
-        return write_rows(model, rows, out or sys.stdout, format, str(file or "argument"), complain)
+        name = str(file or "argument")
+        return write_rows(model, rows, out or sys.stdout, format, name, complain, answer)
 
 
 def write_rows(
@@ -101,8 +107,11 @@ def write_rows(
     format: str,
     name: str,
     complain: Callable[[str], None],
+    answer: Callable[[list[Input]], Iterable[Any]] | None = None,
 ) -> int:
     """Answer rows in chunks and write each answer as soon as its chunk is done.
+
+    ``answer`` stands for a call of the model with settings of its own.
 
     Returns:
         How many rows were bad.
@@ -112,7 +121,7 @@ def write_rows(
     write = _writer(model, out, format)
     while chunk := list(islice(source, _CHUNK)):
         good = [row for row in chunk if row.value is not None]
-        answers = iter(model([row.value for row in good if row.value is not None]))
+        answers = iter((answer or model)([row.value for row in good if row.value is not None]))
         for row in chunk:
             if row.value is None:
                 bad += 1
@@ -132,6 +141,19 @@ def _loaded(
     from tinybert.runtime import load
 
     return load(artifact, threads=threads, precision=precision, batch_size=batch_size)
+
+
+def _with_threshold(
+    model: Model, threshold: float | None
+) -> Callable[[list[Input]], Iterable[Any]]:
+    """Return what answers a list of inputs."""
+    if threshold is None:
+        return model
+    if not isinstance(model, MultiLabelClassifier):
+        raise ConfigError(
+            f"threshold is {threshold}; the model's task is {model.card.task}, wanted multilabel"
+        )
+    return partial(model, threshold=threshold)
 
 
 def _open(file: str | Path) -> IO[bytes]:
