@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import pearsonr, spearmanr
+from scipy.stats import binom, pearsonr, spearmanr
 from sklearn.metrics import f1_score, matthews_corrcoef
 
 from tinybert.data import TaskData
@@ -16,6 +16,7 @@ __all__ = [
     "Calibration",
     "answers",
     "calibration",
+    "chance",
     "compute",
     "measure",
     "sigmoid",
@@ -89,6 +90,14 @@ def compute(
         result["f1"] = float(f1_score(targets, classes, zero_division=0))
         result["matthews"] = float(matthews_corrcoef(targets, classes))
     return result
+
+
+def chance(limit: float, count: int) -> int:
+    """Return the most events among ``count`` that a share of ``limit`` explains.
+
+    More of them happen in less than one of twenty draws where the share is ``limit``, 0..1.
+    """
+    return int(binom.ppf(0.95, count, limit))
 
 
 def answers(task: str, logits: Array) -> Array:

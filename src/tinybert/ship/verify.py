@@ -33,11 +33,11 @@ def verify(
 ) -> dict[str, Any]:
     """Compare an artifact with its PyTorch model on the dev texts and write the outcome into it.
 
-    The artifact answers through ``tinybert.load``. Refused past ``max_flips`` (at least one flip is
-    always allowed: on few texts one is more than any share) or ``max_drop``; a float32 model must
-    also give the same logits to 1e-3, with ONNX Runtime's optimizations on and off. The values of a
-    regression may differ by 5 % of their standard deviation on average. An embedder is held to
-    ``embedder.verify_encoder`` instead.
+    The artifact answers through ``tinybert.load``. Refused past ``max_flips`` or ``max_drop``,
+    where that is more than chance (on few texts a few more than the share prove nothing: see
+    ``metrics.chance``); a float32 model must also give the same logits to 1e-3, with ONNX Runtime's
+    optimizations on and off. The values of a regression may differ by 5 % of their standard
+    deviation on average. An embedder is held to ``embedder.verify_encoder`` instead.
 
     Args:
         artifact: The shipped folder.
@@ -136,7 +136,7 @@ def _problems(
             f"{precision}: values differ by {figures['mean_logit_difference']:.3g} on average "
             f"(limit {limit:.3g}, {_VALUE_LIMIT:.0%} of their standard deviation)"
         )
-    allowed = max(1, int(max_flips * figures["texts"] + 1e-9))
+    allowed = metrics.chance(max_flips, figures["texts"])
     if figures["label_flips"] > allowed:
         problems.append(
             f"{precision}: {figures['label_flips']} of {figures['texts']} labels flip "
@@ -144,8 +144,8 @@ def _problems(
         )
     drop = figures["torch"] - figures["artifact"]
     answers = {"accuracy": 1, "f1": 2, "matthews": 2, "micro_f1": 2}.get(figures["metric"], 0)
-    one = answers / figures["texts"]
-    if drop > max(max_drop, one) + 1e-9:
+    least = answers * metrics.chance(max_drop, figures["texts"]) / figures["texts"]
+    if drop > max(max_drop, least) + 1e-9:
         problems.append(
             f"{precision}: {figures['metric']} falls by {drop:.4f} (limit {max_drop:g})"
         )
