@@ -145,7 +145,7 @@ def test_rows_without_a_label_add_nothing_to_the_labels_loss(encoder):
     ids = torch.tensor([[2, 5, 3], [2, 6, 3], [2, 7, 3]])
     batch = {"input_ids": ids, "attention_mask": ids * 0 + 1, "token_type_ids": ids * 0}
     stage = Stage(hard_labels=0.5)
-    objective = Objective(student, stage, (), 32, regression=False)
+    objective = Objective(student, stage, (), 32, task="classification")
     labels = torch.tensor([NO_LABEL, 2, NO_LABEL])
     found = objective(**batch, labels=labels)
     one = -torch.log_softmax(found["logits"][1], dim=0)[2]
@@ -162,7 +162,7 @@ def test_targets_that_nobody_gave_add_nothing_either(encoder):
     student = AutoModelForSequenceClassification.from_pretrained(encoder, num_labels=1).eval()
     ids = torch.tensor([[2, 5, 3], [2, 6, 3]])
     batch = {"input_ids": ids, "attention_mask": ids * 0 + 1, "token_type_ids": ids * 0}
-    objective = Objective(student, Stage(hard_labels=1.0), (), 32, regression=True)
+    objective = Objective(student, Stage(hard_labels=1.0), (), 32, task="regression")
     found = objective(**batch, labels=torch.tensor([torch.nan, 4.0]))
     torch.testing.assert_close(found["loss"], (found["logits"][1, 0] - 4) ** 2 / 2)
     found["loss"].backward()
@@ -322,7 +322,7 @@ def test_both_texts_of_a_pair_are_made_of_their_own(settings, encoder, pairs, tm
             assert new[0] in near[old[0]]
             assert new[1:] == old[1:]
     assert all(row["score"] is None and isinstance(row["label"], float) for row in rows)
-    assert "min_confidence is for classes: a regression's texts are all kept" in said
+    assert "min_confidence is for labels: where the teacher gives values all texts are kept" in said
 
 
 # Inside a run

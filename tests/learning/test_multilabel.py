@@ -156,7 +156,6 @@ def several(settings, wide_encoder, tmp_path):
         "student.crops": 1,
         "ship.max_flips": 0.2,
         "ship.max_drop": 0.1,
-        "ship.baselines": True,
         "teacher.epochs": 16,
         "prediction_stage.epochs": 8,
         "layer_stage.epochs": 4,
@@ -202,7 +201,7 @@ def test_from_labels_to_answers(several, tmp_path, monkeypatch):
     found = json.loads((run / "report.json").read_text())
     assert found["metric"] == "micro_f1"
     assert [row["system"] for row in found["systems"]] == [
-        "majority", "tfidf", "label_only", "teacher", "student", "artifact",
+        "majority", "tfidf", "teacher", "student", "artifact",
     ]  # fmt: skip
     assert {row["label"] for row in found["recalls"]} == set(LABELS)
     assert "confusion" not in found
@@ -210,7 +209,7 @@ def test_from_labels_to_answers(several, tmp_path, monkeypatch):
     assert (card.task, card.parity["metric"]) == ("multilabel", "micro_f1")
     assert "any number of 3 labels" in (run / "artifact" / "README.md").read_text()
     path = tmp_path / "more.csv"
-    path.write_text("text,label\ngreat film,good\ndull great film,good|bad\nseven,odd\nx,\n" * 3)
+    path.write_text("text,label\ngreat film,good\ndull great film,good|bad\nseven,odd\nx,\n")
     assert read_data(run / "artifact", str(path)).task == "multilabel"
 
     data = data_room.load_saved(run)
