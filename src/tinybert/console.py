@@ -85,7 +85,7 @@ def read_data(path: Path, source: str | None, **columns: Any) -> Any:
 
     if source is not None and Path(source).is_file():
         task, labels = _answers_of(path)
-        given = {name: columns.get(name) for name in ("text", "text2", "label")}
+        given: dict[str, Any] = {name: columns.get(name) for name in ("text", "text2", "label")}
         return data.load_rows(source, task=task, labels=labels, **given)
     if source is not None:
         return data.load(source, task=_answers_of(path)[0], **columns)
