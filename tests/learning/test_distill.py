@@ -84,8 +84,7 @@ def test_a_stage_may_see_fewer_rows(settings):
     assert last == 2 * 32 / 16
 
 
-@pytest.mark.parametrize("stage", ["teach", "layer", "prediction"])
-def test_a_killed_run_ends_with_the_same_student(settings, tmp_path, stage):
+def test_a_run_killed_in_every_stage_ends_with_the_same_student(settings, tmp_path):
     slow = {
         "teacher.epochs": 8,
         "layer_stage.epochs": 8,
@@ -99,16 +98,17 @@ def test_a_killed_run_ends_with_the_same_student(settings, tmp_path, stage):
         "from tinybert.distill.task import distill; "
         "distill(recipe.load(None, json.loads(sys.argv[1])), lambda _: None)"
     )
-    process = subprocess.Popen([sys.executable, "-c", code, json.dumps(killed)])
-    folder = tmp_path / "killed" / "stages" / stage
-    deadline = time.monotonic() + 120
-    while not list(folder.glob("checkpoint-*/trainer_state.json")):
-        assert process.poll() is None, "the run ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not (folder / "log.json").exists(), "the stage was over before it was killed"
+    for stage in ("teach", "layer", "prediction"):
+        process = subprocess.Popen([sys.executable, "-c", code, json.dumps(killed)])
+        folder = tmp_path / "killed" / "stages" / stage
+        deadline = time.monotonic() + 120
+        while not list(folder.glob("checkpoint-*/trainer_state.json")):
+            assert process.poll() is None, "the run ended before it could be killed"
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert not (folder / "log.json").exists(), "the stage was over before it was killed"
     resumed = weights(distill(recipes.load(None, killed), lambda _: None) / "student")
     assert whole.keys() == resumed.keys()
     for name in whole:
