@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tinybert.artifact import Card
-from tinybert.runtime.session import Input, Session
+from tinybert.runtime.answerer import Answerer
+from tinybert.runtime.session import Input
 
 __all__ = ["Classifier", "Prediction"]
 
@@ -27,19 +27,8 @@ class Prediction:
     scores: dict[str, float]
 
 
-class Classifier:
-    """Labels texts or pairs of texts; may be shared by many threads.
-
-    Texts longer than the card's ``max_length`` are truncated as ``text.Tokenizer`` says.
-
-    Args:
-        session: The loaded artifact.
-    """
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self.card: Card = session.card
-        self.labels = session.card.labels
+class Classifier(Answerer):
+    """Gives texts or pairs of texts one label each."""
 
     def __call__(self, inputs: Iterable[Input]) -> list[Prediction]:
         """Label every input, in order.
@@ -54,10 +43,6 @@ class Classifier:
             DataError: Not a list, or an element that is not what the model takes.
         """
         return [self._prediction(row) for row in probabilities(self.logits(inputs))]
-
-    def logits(self, inputs: Iterable[Input]) -> npt.NDArray[np.float32]:
-        """Return the model's raw outputs, float32 (N, C), in order."""
-        return self._session.logits(inputs)
 
     def _prediction(self, row: npt.NDArray[np.float32]) -> Prediction:
         best = int(row.argmax())

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tinybert.artifact import Card
 from tinybert.errors import ConfigError
-from tinybert.runtime.session import Input, Session
+from tinybert.runtime.answerer import Answerer
+from tinybert.runtime.session import Input
 
 __all__ = ["LabelSet", "MultiLabelClassifier"]
 
@@ -27,19 +27,8 @@ class LabelSet:
     scores: dict[str, float]
 
 
-class MultiLabelClassifier:
-    """Gives texts or pairs of texts any number of labels; may be shared by many threads.
-
-    Texts longer than the card's ``max_length`` are truncated as ``text.Tokenizer`` says.
-
-    Args:
-        session: The loaded artifact.
-    """
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self.card: Card = session.card
-        self.labels = session.card.labels
+class MultiLabelClassifier(Answerer):
+    """Gives texts or pairs of texts any number of labels."""
 
     def __call__(self, inputs: Iterable[Input], *, threshold: float = 0.5) -> list[LabelSet]:
         """Label every input, in order.
@@ -59,10 +48,6 @@ class MultiLabelClassifier:
             raise ConfigError(f"threshold is {threshold}; wanted 0 to 1")
         each = 0.5 * (1 + np.tanh(0.5 * self.logits(inputs).astype(np.float64)))
         return [self._answer(row, threshold) for row in each]
-
-    def logits(self, inputs: Iterable[Input]) -> npt.NDArray[np.float32]:
-        """Return the model's raw outputs, float32 (N, C), in order."""
-        return self._session.logits(inputs)
 
     def _answer(self, row: npt.NDArray[np.float64], threshold: float) -> LabelSet:
         given = [int(i) for i in np.argsort(-row, kind="stable") if row[i] > threshold]

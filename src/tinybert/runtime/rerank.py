@@ -4,11 +4,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from tinybert.artifact import Card
 from tinybert.errors import ConfigError
-from tinybert.runtime.session import Input, Session
+from tinybert.runtime.answerer import Answerer
+from tinybert.runtime.session import Input
 
 __all__ = ["Ranked", "Reranker"]
 
@@ -28,18 +27,8 @@ class Ranked:
     passage: str
 
 
-class Reranker:
-    """Says how relevant passages are for a query; may be shared by many threads.
-
-    Inputs longer than the card's ``max_length`` are truncated as ``text.Tokenizer`` says.
-
-    Args:
-        session: The loaded artifact.
-    """
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self.card: Card = session.card
+class Reranker(Answerer):
+    """Says how relevant passages are for a query."""
 
     def __call__(self, inputs: Iterable[Input]) -> list[float]:
         """Return the relevance, 0..1, of every pair ``(query, passage)``, in order.
@@ -71,7 +60,3 @@ class Reranker:
         scores = self([(query, passage) for passage in given])
         order = sorted(range(len(given)), key=lambda i: -scores[i])
         return [Ranked(i, scores[i], given[i]) for i in order[:top]]
-
-    def logits(self, inputs: Iterable[Input]) -> npt.NDArray[np.float32]:
-        """Return the model's raw outputs, float32 (N, 1), in order."""
-        return self._session.logits(inputs)
