@@ -15,7 +15,7 @@ import argparse
 import json
 import shutil
 import sys
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -52,14 +52,12 @@ def main() -> None:
         teachers = seeds if SETS[name]["teachers"] or not seeds else [0]
         with ThreadPoolExecutor(arguments.workers) as pool:
             for jobs in ([(seed, 0) for seed in teachers], students):
-                list(
-                    pool.map(
-                        lambda job, name=name, source=source: start_job(
-                            name, source, *job, work, arguments
-                        ),
-                        jobs,
-                    )
-                )
+                started = [
+                    pool.submit(start_job, name, source, *job, work, arguments) for job in jobs
+                ]
+                for ended in as_completed(started):
+                    ended.result()
+                    write_results(name, source, work, arguments)
         write_results(name, source, work, arguments)
 
 
@@ -246,13 +244,15 @@ def measure(run: Path, teacher: Path, artifact: Path, data: Any, max_length: int
 
 
 def write_results(name: str, source: str, work: Path, arguments: argparse.Namespace) -> None:
-    """Gather the rows into ``bench/results``."""
+    """Gather the rows that there are into ``bench/results``, so that an interruption loses none."""
     from _results import write
 
     layers = arguments.layers or SETS[name]["epochs"]
     title = arguments.name or name
     paths = [row_path(work, title, seed, count) for count in layers for seed in arguments.seeds]
-    rows = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    rows = [json.loads(path.read_text(encoding="utf-8")) for path in paths if path.is_file()]
+    if not rows:
+        return
     folder = Path("src/tinybert/datasets/helpdesk") if name == "helpdesk" else Path(source)
     needs = "" if name == "helpdesk" else " --data DIR"
     seeds = " ".join(map(str, arguments.seeds))

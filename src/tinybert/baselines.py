@@ -41,7 +41,7 @@ def tfidf(data: TaskData, split: str = "dev") -> Array:
     Returns:
         Float (N, C) for the rows of the split; C = 1 for regression and ranking.
     """
-    train, rows = _joined(data, "train"), _joined(data, split)
+    train, rows = data.joined("train"), data.joined(split)
     spaceless = sum(" " in text.strip() for text in train) < len(train) / 2
     vectorizer = (
         TfidfVectorizer(analyzer="char", ngram_range=(1, 3), sublinear_tf=True, min_df=1)
@@ -73,11 +73,3 @@ def _one_label(inputs: Any, queries: Any, column: Array) -> Array:
     model = LogisticRegression(C=10.0, max_iter=2000).fit(inputs, column)
     logits: Array = model.decision_function(queries)
     return logits
-
-
-def _joined(data: TaskData, split: str) -> list[str]:
-    """Return each row's text, pairs joined."""
-    rows = data.splits()[split]
-    if not data.pair:
-        return list(rows["text"])
-    return [f"{a}\n{b}" for a, b in zip(rows["text"], rows["text2"], strict=True)]

@@ -61,6 +61,16 @@ class TaskData:
         found = {"train": self.train, "dev": self.dev, "test": self.test}
         return {name: split for name, split in found.items() if split is not None}
 
+    def texts(self, split: str) -> tuple[list[str], list[str] | None]:
+        """Return the N texts of a split, and the N second ones of pairs."""
+        rows = self.splits()[split]
+        return list(rows["text"]), list(rows["text2"]) if self.pair else None
+
+    def joined(self, split: str) -> list[str]:
+        """Return the N texts of a split; the two of a pair with a line's end between."""
+        texts, texts2 = self.texts(split)
+        return texts if texts2 is None else list(map("\n".join, zip(texts, texts2, strict=True)))
+
 
 def load(
     source: str | Path | None = None,
@@ -129,15 +139,11 @@ def load(
     splits["train"] = drop_empty(splits["train"], notes)
     if "dev" not in splits:
         splits["train"], splits["dev"] = cut_dev(splits["train"], dev_fraction, seed, kind)
-        notes.append(
-            f"no dev split: {len(splits['dev']):,} rows of train cut off"
-            f"{' by label' if labels else ''}, seed {seed}"
-        )
+        cut = f"{len(splits['dev']):,} rows of train cut off{' by label' if labels else ''}"
+        notes.append(f"no dev split: {cut}, seed {seed}")
     splits = find_leaks(splits, drop_leaks, notes)
     count_oddities(splits, labels, notes)
-    if labels and len(set(map(str, splits["train"]["label"]))) < 2:
-        only = labels[splits["train"]["label"][0]] if kind == "classification" else labels
-        raise DataError(f"{source}: every train row has the label `{only}`; wanted two or more")
+    _check_variety(splits["train"], kind, labels, str(source))
     paths = [unlabelled] if isinstance(unlabelled, str | Path) else list(unlabelled)
     if unlabelled_rows is not None and not paths:
         raise DataError(f"unlabelled_rows is {unlabelled_rows}, but no unlabelled file is named")
@@ -204,6 +210,15 @@ def load_rows(
         name=_name(path, None),
         metric=MAIN[kind],
     )
+
+
+def _check_variety(train: Dataset, kind: str, labels: tuple[str, ...], source: str) -> None:
+    """Refuse a train split in which every row is labelled alike."""
+    given = list(train["label"])
+    if labels and all(label == given[0] for label in given):
+        names = [labels[given[0]]] if kind == "classification" else labels
+        shown = ", ".join(names)
+        raise DataError(f"{source}: every train row has the label `{shown}`; wanted two or more")
 
 
 def _merged(

@@ -2,6 +2,10 @@
 
 import json
 import random
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 import torch
@@ -58,6 +62,35 @@ def rows(count, seed=0):
         words.insert(pick.randint(0, len(words)), pick.choice(WORDS[label]))
         made.append((" ".join(words), label))
     return made
+
+
+@pytest.fixture
+def kill_at_checkpoint():
+    """Run code in a process and kill it at the first checkpoint in a stage's folder."""
+
+    def kill(code, settings, folder):
+        process = subprocess.Popen([sys.executable, "-c", code, json.dumps(settings)])
+        deadline = time.monotonic() + 120
+        while not list(folder.glob("checkpoint-*/trainer_state.json")):
+            assert process.poll() is None, "the run ended before it could be killed"
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert not (folder / "log.json").exists(), "the stage was over before it was killed"
+
+    return kill
+
+
+@pytest.fixture
+def untimed(monkeypatch):
+    """Give every timed model the same figures, so that a report starts no processes."""
+    from tinybert.ship import figures
+    from tinybert.ship.measure import Figures
+
+    cost = Figures(0.5, 100.0, 3.0, 5.0, 90.0, 200.0, 1, (0.5, 0.5))
+    names = ("teacher", "student", "artifact")
+    monkeypatch.setattr(figures, "measure", lambda *_, **__: dict.fromkeys(names, cost))
 
 
 @pytest.fixture

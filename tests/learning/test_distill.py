@@ -2,10 +2,8 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -84,7 +82,9 @@ def test_a_stage_may_see_fewer_rows(settings):
     assert last == 2 * 32 / 16
 
 
-def test_a_run_killed_in_every_stage_ends_with_the_same_student(settings, tmp_path):
+def test_a_run_killed_in_every_stage_ends_with_the_same_student(
+    settings, tmp_path, kill_at_checkpoint
+):
     slow = {
         "teacher.epochs": 8,
         "layer_stage.epochs": 8,
@@ -99,16 +99,7 @@ def test_a_run_killed_in_every_stage_ends_with_the_same_student(settings, tmp_pa
         "distill(recipe.load(None, json.loads(sys.argv[1])), lambda _: None)"
     )
     for stage in ("teach", "layer", "prediction"):
-        process = subprocess.Popen([sys.executable, "-c", code, json.dumps(killed)])
-        folder = tmp_path / "killed" / "stages" / stage
-        deadline = time.monotonic() + 120
-        while not list(folder.glob("checkpoint-*/trainer_state.json")):
-            assert process.poll() is None, "the run ended before it could be killed"
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        assert not (folder / "log.json").exists(), "the stage was over before it was killed"
+        kill_at_checkpoint(code, killed, tmp_path / "killed" / "stages" / stage)
     resumed = weights(distill(recipes.load(None, killed), lambda _: None) / "student")
     assert whole.keys() == resumed.keys()
     for name in whole:

@@ -2,10 +2,6 @@
 
 import json
 import random
-import signal
-import subprocess
-import sys
-import time
 
 import pytest
 import torch
@@ -200,7 +196,7 @@ def test_same_seed_same_encoder_and_other_seed_another(plain, tmp_path):
     assert any(not torch.equal(first[name], other[name]) for name in first)
 
 
-def test_a_killed_run_ends_with_the_same_encoder(plain, tmp_path):
+def test_a_killed_run_ends_with_the_same_encoder(plain, tmp_path, kill_at_checkpoint):
     """Killed in the second pass over the texts, with the shuffled buffer half used."""
     long = plain | {"training.steps": 75, "training.every": 40}
     whole = run(long, out=str(tmp_path / "whole"))
@@ -210,16 +206,7 @@ def test_a_killed_run_ends_with_the_same_encoder(plain, tmp_path):
         "from tinybert.distill.general import general; "
         "general(general_recipe.load(None, json.loads(sys.argv[1])), lambda _: None)"
     )
-    process = subprocess.Popen([sys.executable, "-c", code, json.dumps(killed)])
-    folder = tmp_path / "killed" / "stages" / "general"
-    deadline = time.monotonic() + 120
-    while not list(folder.glob("checkpoint-*/trainer_state.json")):
-        assert process.poll() is None, "the run ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not (folder / "log.json").exists(), "the stage was over before it was killed"
+    kill_at_checkpoint(code, killed, tmp_path / "killed" / "stages" / "general")
     resumed = run(killed)
     assert about(resumed)["loss"] == about(whole)["loss"]
     assert weights(resumed).keys() == weights(whole).keys()

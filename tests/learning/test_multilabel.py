@@ -19,8 +19,6 @@ from tinybert.distill.infer import load_classifier
 from tinybert.distill.label import label_rows, write_rows
 from tinybert.errors import ArtifactError, ConfigError, DataError
 from tinybert.runtime import MultiLabelClassifier, predict
-from tinybert.ship import figures as figures_room
-from tinybert.ship.measure import Figures
 from tinybert.ship.pipeline import distill
 from tinybert.text import Tokenizer
 
@@ -162,10 +160,8 @@ def several(settings, wide_encoder, tmp_path):
     }
 
 
-def test_from_labels_to_answers(several, tmp_path, monkeypatch):
-    cost = Figures(0.5, 100.0, 3.0, 5.0, 90.0, 200.0, 1, (0.5, 0.5))
-    subjects = ("teacher", "student", "artifact")
-    monkeypatch.setattr(figures_room, "measure", lambda *_, **__: dict.fromkeys(subjects, cost))
+@pytest.mark.usefixtures("untimed")
+def test_from_labels_to_answers(several, tmp_path):
     run = distill(recipes.load(None, several), lambda _: None)
     about = json.loads((run / "run.json").read_text())
     assert about["task"] == "multilabel"

@@ -5,17 +5,19 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
 import tinybert
 from tinybert import baselines, metrics
 from tinybert import data as data_room
 from tinybert.artifact import read_card
 from tinybert.distill import recipe as recipes
+from tinybert.distill.infer import load_classifier
+from tinybert.distill.objective import Objective
+from tinybert.distill.recipe import Stage
 from tinybert.errors import ConfigError, DataError
 from tinybert.ranking import rank_metrics
 from tinybert.runtime import Reranker
-from tinybert.ship import figures as figures_room
-from tinybert.ship.measure import Figures
 from tinybert.ship.pipeline import distill
 
 
@@ -75,6 +77,20 @@ def test_ranking_wants_pairs(tmp_path):
         data_room.load(write(tmp_path / "rows.jsonl", [{"text": "a", "label": 1}]), task="ranking")
 
 
+def test_relevance_is_learned_as_a_probability(wide_encoder):
+    student = load_classifier(wide_encoder(1), num_labels=1)
+    objective = Objective(student, Stage(hard_labels=1.0), (), 128, task="ranking").eval()
+    ids = torch.tensor([[2, 5, 3], [2, 6, 3]])
+    inputs = {"input_ids": ids, "attention_mask": ids * 0 + 1, "token_type_ids": ids * 0}
+    logits = [float(z) for z in student(**inputs).logits.detach()]
+    found = objective(**inputs, labels=torch.tensor([1.0, 0.25]))["loss"].item()
+    wanted = 0.0
+    for z, relevance in zip(logits, (1.0, 0.25), strict=True):
+        p = 1 / (1 + math.exp(-z))
+        wanted -= (relevance * math.log(p) + (1 - relevance) * math.log(1 - p)) / 2
+    assert found == pytest.approx(wanted, rel=1e-4)
+
+
 @pytest.fixture
 def searches(settings, wide_encoder, tmp_path):
     """A passage is relevant where it holds a good word."""
@@ -100,10 +116,8 @@ def searches(settings, wide_encoder, tmp_path):
     }
 
 
-def test_from_relevance_to_an_order(searches, monkeypatch):
-    cost = Figures(0.5, 100.0, 3.0, 5.0, 90.0, 200.0, 1, (0.5, 0.5))
-    subjects = ("teacher", "student", "artifact")
-    monkeypatch.setattr(figures_room, "measure", lambda *_, **__: dict.fromkeys(subjects, cost))
+@pytest.mark.usefixtures("untimed")
+def test_from_relevance_to_an_order(searches):
     run = distill(recipes.load(None, searches), lambda _: None)
     about = json.loads((run / "run.json").read_text())
     assert about["dev"]["teacher"]["mrr@10"] > 0.9

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from tinybert.distill.recipe import EncoderSettings, Section, read
+from tinybert.distill.recipe import EncoderSettings, RunSettings, Section, read
 
 __all__ = ["CorpusSettings", "GeneralRecipe", "TrainingSettings", "load"]
 
@@ -49,14 +49,11 @@ class TrainingSettings(Section):
     every: int = Field(1000, ge=1)
 
 
-class GeneralRecipe(Section):
+class GeneralRecipe(RunSettings):
     """Everything that decides what general distillation makes."""
 
     out: str = "runs/general"
     teacher: str = "sentence-transformers/all-MiniLM-L6-v2"
-    seed: int = Field(0, ge=0)
-    max_length: int = Field(128, ge=4)
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
     corpus: CorpusSettings = CorpusSettings()
     student: EncoderSettings = EncoderSettings()
     training: TrainingSettings = TrainingSettings()

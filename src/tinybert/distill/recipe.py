@@ -17,6 +17,7 @@ __all__ = [
     "LayerStage",
     "PredictionStage",
     "Recipe",
+    "RunSettings",
     "Section",
     "ShipSettings",
     "Stage",
@@ -180,13 +181,18 @@ class ShipSettings(Section):
     max_drop: float = Field(0.003, ge=0, le=1)
 
 
-class Recipe(Section):
-    """Everything that decides a run's outcome."""
+class RunSettings(Section):
+    """What every recipe says of its run; ``max_length`` counts tokens."""
 
-    out: str = "runs/tinybert"
     seed: int = Field(0, ge=0)
     max_length: int = Field(128, ge=4)
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+
+
+class Recipe(RunSettings):
+    """Everything that decides a run's outcome."""
+
+    out: str = "runs/tinybert"
     data: DataSettings = DataSettings()
     teacher: TeacherSettings = TeacherSettings()
     student: StudentSettings = StudentSettings()

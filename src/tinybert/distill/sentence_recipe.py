@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from tinybert.distill.recipe import EncoderSettings, Section, ShipSettings, read
+from tinybert.distill.recipe import EncoderSettings, RunSettings, Section, ShipSettings, read
 
 __all__ = ["SentenceRecipe", "SentenceTexts", "SentenceTraining", "load"]
 
@@ -35,7 +35,7 @@ class SentenceTraining(Section):
     warmup: float = Field(0.1, ge=0, le=1)
 
 
-class SentenceRecipe(Section):
+class SentenceRecipe(RunSettings):
     """Everything that decides what a sentence encoder becomes.
 
     ``pooling`` None takes the teacher's.
@@ -44,9 +44,6 @@ class SentenceRecipe(Section):
     out: str = "runs/embeddings"
     teacher: str = "sentence-transformers/all-MiniLM-L6-v2"
     pooling: Literal["mean", "cls"] | None = None
-    seed: int = Field(0, ge=0)
-    max_length: int = Field(128, ge=4)
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
     data: SentenceTexts = SentenceTexts()
     student: EncoderSettings = EncoderSettings()
     training: SentenceTraining = SentenceTraining()

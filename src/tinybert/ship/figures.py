@@ -121,7 +121,7 @@ def _compare(
     data: TaskData, split: str, logits: Mapping[str, Array], targets: Array
 ) -> dict[str, Any]:
     """Say what was lost on the way from teacher to student to artifact."""
-    texts = _texts(data, split)
+    texts = data.joined(split)
     shown = {key: logits[key] for key in ("teacher", "student", "artifact") if key in logits}
     pair = ("student", "artifact")
     if data.task in VALUED:
@@ -145,14 +145,6 @@ def _compare(
             texts, shown, targets, labels, between=pair, most=_MOST_FLIPS
         )
     return found
-
-
-def _texts(data: TaskData, split: str) -> list[str]:
-    """Return each row's text as people read it."""
-    rows = data.splits()[split]
-    if not data.pair:
-        return list(rows["text"])
-    return [f"{a}\n{b}" for a, b in zip(rows["text"], rows["text2"], strict=True)]
 
 
 def _parity(run: Run) -> dict[str, Any]:

@@ -124,15 +124,9 @@ def answer(run: Run, data: TaskData, split: str) -> Iterator[System]:
             yield _torch(name, folder, run.max_length, data, split)
 
 
-def _texts(data: TaskData, split: str) -> tuple[list[str], list[str] | None]:
-    """Return the texts of a split, and the second ones of pairs."""
-    rows = data.splits()[split]
-    return list(rows["text"]), list(rows["text2"]) if data.pair else None
-
-
 def _torch(key: str, folder: Path, max_length: int, data: TaskData, split: str) -> System:
     """Read a Hugging Face folder's answers."""
-    texts, texts2 = _texts(data, split)
+    texts, texts2 = data.texts(split)
     model = load_classifier(folder)
     tokenizer = Tokenizer(folder, max_length=max_length)
     logits = predict_logits(model, texts, texts2, max_length=max_length, tokenizer=tokenizer)
@@ -149,7 +143,7 @@ def _torch(key: str, folder: Path, max_length: int, data: TaskData, split: str) 
 
 def _artifact(folder: Path, data: TaskData, split: str) -> System:
     """Read the shipped folder's answers through the class users call."""
-    texts, texts2 = _texts(data, split)
+    texts, texts2 = data.texts(split)
     card = read_card(folder)
     rows = texts if texts2 is None else list(zip(texts, texts2, strict=True))
     logits = np.asarray(runtime.load(folder).logits(rows), dtype=np.float32).reshape(len(rows), -1)
