@@ -218,6 +218,14 @@ def test_frozen_layers_of_a_teacher_stay(settings, encoder):
         teach(recipes.load(None, few | {"teacher.freeze": 4, "out": settings["out"] + "2"}))
 
 
+def test_mean_of_all_tokens_is_one_more_layer(settings):
+    few = settings | {"teacher.epochs": 1, "teacher.pooling": "mean"}
+    taught = AutoModelForSequenceClassification.from_pretrained(
+        teach(recipes.load(None, few), lambda _: None)
+    )
+    assert taught.config.num_hidden_layers == len(taught.bert.encoder.layer) == 5
+
+
 def test_crops_are_passages_that_only_the_teacher_labels():
     from datasets import Dataset
 

@@ -2,54 +2,19 @@
 
 import pytest
 import torch
-from transformers import (
-    AutoModelForSequenceClassification,
-    BertConfig,
-    DistilBertConfig,
-    ElectraConfig,
-    RobertaConfig,
-    XLMRobertaConfig,
-)
+from transformers import AutoModelForSequenceClassification
 
+from small_layouts import CONFIGS, batch, small_classifier
 from tinybert.errors import ConfigError, ShapeError, UnsupportedModelError
 from tinybert.first_token import first_token_only
 from tinybert.layout import layout_of
 from tinybert.observe import Observer
 from tinybert.student import _basis, _rewrite, make_student
 
-SIZES = {
-    "vocab_size": 50,
-    "hidden_size": 24,
-    "num_hidden_layers": 4,
-    "num_attention_heads": 4,
-    "intermediate_size": 48,
-    "max_position_embeddings": 40,
-    "num_labels": 3,
-}
-CONFIGS = {
-    "bert": BertConfig(**SIZES),
-    "roberta": RobertaConfig(**SIZES),
-    "xlm-roberta": XLMRobertaConfig(**SIZES),
-    "electra": ElectraConfig(**SIZES, embedding_size=24),
-    "electra-narrow": ElectraConfig(**SIZES, embedding_size=16),
-    "distilbert": DistilBertConfig(
-        vocab_size=50, dim=24, n_layers=4, n_heads=4, hidden_dim=48,
-        max_position_embeddings=40, num_labels=3,
-    ),
-}  # fmt: skip
-
 
 @pytest.fixture(params=CONFIGS)
 def teacher(request):
-    torch.manual_seed(0)
-    return AutoModelForSequenceClassification.from_config(CONFIGS[request.param]).eval()
-
-
-def batch():
-    ids = torch.randint(5, 50, (3, 9), generator=torch.Generator().manual_seed(0))
-    mask = torch.ones_like(ids)
-    mask[1, 5:] = 0
-    return {"input_ids": ids, "attention_mask": mask}
+    return small_classifier(request.param)
 
 
 def test_all_layers_copied_is_the_teacher(teacher):

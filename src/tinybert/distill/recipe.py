@@ -72,7 +72,8 @@ class TeacherSettings(Section):
 
     ``freeze`` keeps the embeddings and so many of the lowest layers as they are (0: the embeddings
     alone; None: nothing). With few labels that is quicker, and better on texts unlike the training
-    ones.
+    ones. ``pooling`` says what the classifier reads: the ``first`` token's state, or, through one
+    more layer, the ``mean`` of all tokens (see ``mean_layer``).
     """
 
     model: str = "sentence-transformers/all-MiniLM-L6-v2"
@@ -82,6 +83,7 @@ class TeacherSettings(Section):
     batch_size: int = Field(32, ge=1)
     dropout: float | None = Field(None, ge=0, lt=1)
     freeze: int | None = Field(None, ge=0)
+    pooling: Literal["first", "mean"] = "first"
 
 
 class EncoderSettings(Section):

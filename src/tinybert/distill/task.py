@@ -36,6 +36,7 @@ from tinybert.distill.teach import (
 from tinybert.distill.texts import extend, load_data
 from tinybert.distill.trainer import run_stage, use_bf16
 from tinybert.mapping import layer_map
+from tinybert.mean_layer import add_mean_layer
 from tinybert.student import DROPOUTS
 from tinybert.tables import read_table
 from tinybert.text import Tokenizer
@@ -117,6 +118,8 @@ def _teacher(
         set_seed(recipe.seed)
         dropout = {} if settings.dropout is None else dict.fromkeys(DROPOUTS, settings.dropout)
         model = _read(source, say, **settings_for(data), **dropout)
+        if settings.pooling == "mean":
+            add_mean_layer(model)
         if settings.freeze is not None:
             freeze(model, settings.freeze)
         with first_alone() as first:
