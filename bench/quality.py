@@ -25,7 +25,7 @@ HERE = Path(__file__).parent
 # By set: the epochs of the layer and of the prediction stage for each number of layers (chosen on
 # dev), and whether each seed has a teacher of its own or all learn from the first seed's.
 SETS: dict[str, dict[str, Any]] = {
-    "helpdesk": {"epochs": {3: (4, 2)}, "label_only": True, "teachers": True},
+    "helpdesk": {"epochs": {3: (6, 4)}, "label_only": True, "teachers": True},
     "sst2-sentences": {
         "epochs": {4: (2, 2), 3: (6, 5), 2: (8, 6)},
         "label_only": False,

@@ -29,8 +29,11 @@ DEMO: dict[str, Any] = {
     "augment.copies": 1,
     "augment.p": 0.3,
     "layer_stage.epochs": 2,
-    "layer_stage.learning_rate": 1e-3,
+    "layer_stage.learning_rate": 5e-4,
+    "layer_stage.batch_size": 8,
     "prediction_stage.epochs": 2,
+    "prediction_stage.learning_rate": 1e-4,
+    "prediction_stage.batch_size": 8,
 }
 LANGUAGES = ("en", "zh")
 
