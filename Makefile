@@ -40,6 +40,7 @@ fix: $(DEV)
 bench: $(DEV)
 	$(BIN)/python bench/quality.py --sets helpdesk $(if $(DATA),sst2-sentences sst2 --data $(DATA))
 	test -d $(OUT)/artifact || $(BIN)/tinybert demo --out $(OUT) --no-open
+	$(BIN)/python bench/demo.py
 	$(BIN)/python bench/cold.py --run $(OUT)
 	$(BIN)/python bench/tables.py
 
