@@ -214,6 +214,25 @@ def convert(
 
 @app.command(
     epilog=_examples(
+        "tinybert trim runs/messages/student --to smaller",
+        "tinybert trim my-model --to smaller --text messages.jsonl --column body",
+        "tinybert export smaller --to artifact",
+    )
+)
+def trim(
+    model: Annotated[Path, typer.Argument(help="Hugging Face folder; inside a run, its texts.")],
+    to: Annotated[Path, typer.Option(help="Folder to write.")],
+    text: Annotated[list[str] | None, typer.Option(help="More texts: files, hub ids.")] = None,
+    column: Annotated[str, typer.Option(help="Column of the text.")] = "text",
+) -> None:
+    """Leave out the word embeddings that a model's texts do not need."""
+    from tinybert.distill.trim import trim as run_trim
+
+    print(f"model: {run_trim(model, to, text=text or (), column=column)}")
+
+
+@app.command(
+    epilog=_examples(
         "tinybert quantize artifact",
         "tinybert quantize artifact --keep-fp32",
     )

@@ -18,7 +18,7 @@ from tinybert.errors import ArtifactError
 from tinybert.flags import AUGMENT_FLAGS, EMBED_FLAGS, FLAGS, GENERAL_FLAGS
 
 COMMANDS = ("demo", "teach", "distill", "export", "quantize", "verify", "evaluate", "predict")
-COMMANDS += ("report", "info", "convert", "general", "augment", "embed")
+COMMANDS += ("report", "info", "convert", "general", "augment", "embed", "trim")
 HEAVY = ("torch", "transformers", "datasets", "onnx", "onnxruntime", "sklearn", "matplotlib")
 
 invoke = CliRunner().invoke
