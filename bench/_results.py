@@ -24,6 +24,7 @@ def write(
     data_sha256: str | None = None,
     *,
     threads: int = 1,
+    packages: Sequence[str] = (),
 ) -> Path:
     """Write a benchmark's rows, whole or not at all.
 
@@ -33,6 +34,7 @@ def write(
         command: What reproduces the figures, as typed in the repository's root.
         data_sha256: Hash of the data measured on; None where there are none.
         threads: Threads that each measured process was given.
+        packages: What else decided the figures, for their versions.
 
     Returns:
         The file.
@@ -46,7 +48,7 @@ def write(
         "machine": machine(),
         "threads": threads,
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": _versions(),
+        "versions": _versions(packages),
         "data_sha256": data_sha256,
         "rows": [dict(row) for row in rows],
     }
@@ -97,10 +99,10 @@ def _git(folder: Path, *arguments: str) -> str:
     return done.stdout.strip()
 
 
-def _versions() -> dict[str, str]:
+def _versions(packages: Sequence[str]) -> dict[str, str]:
     """Return the versions that decide the figures."""
     found = {"python": platform.python_version()}
-    for package in _PACKAGES:
+    for package in (*_PACKAGES, *packages):
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:

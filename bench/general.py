@@ -18,14 +18,13 @@ same command goes on where it stopped.
 import argparse
 import itertools
 import json
-import sys
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import _jobs
-from quality import prepare
+from _sets import digested, prepare
 
 HERE = Path(__file__).parent
 TEXT = "simple_english_wikipedia.txt.xz"
@@ -65,7 +64,7 @@ def main() -> None:
     given = dict(pair.split("=", 1) for pair in arguments.set)
     of_encoder = {key: value for key, value in given.items() if key.startswith(GENERAL)}
     settings = {key: value for key, value in given.items() if key not in of_encoder}
-    sources = {name: source(name, arguments.data, work) for name in arguments.sets}
+    sources = {name: prepare(name, arguments.data, work) for name in arguments.sets}
     encoders = {
         (shape, start): encoder_folder(work, shape, start, arguments)
         for shape, start in itertools.product(SHAPES, STARTS)
@@ -126,15 +125,6 @@ def text_path(arguments: argparse.Namespace) -> Path | None:
     """Return the plain text to distil on."""
     folder = arguments.data / "unlabelled_en" / TEXT if arguments.data else None
     return arguments.text or folder
-
-
-def source(name: str, data: Path | None, work: Path) -> str:
-    """Return where a set's data are."""
-    if name != "mrpc":
-        return prepare(name, data, work)
-    if data is None:
-        sys.exit("mrpc needs --data DIR with a folder mrpc in it")
-    return str(data / "mrpc")
 
 
 def encoder_folder(work: Path, shape: str, start: str, arguments: argparse.Namespace) -> Path:
@@ -272,8 +262,7 @@ def write_results(
     if arguments.results:
         _results.RESULTS = arguments.results
     rows = [json.loads(row_path(Path(job["out"])).read_text(encoding="utf-8")) for job in jobs]
-    folders = {**sources, "helpdesk": "src/tinybert/datasets/helpdesk"}
-    digest = _jobs.digest([Path(folders[name]) for name in sources], text)
+    digest = _jobs.digest([digested(name, place) for name, place in sources.items()], text)
     command = f"python bench/general.py --data DIR --steps {arguments.steps}"
     command += f" --text {arguments.text.name}" if arguments.text else ""
     command += f" --losses {arguments.losses} --sets {' '.join(arguments.sets)}"

@@ -17,7 +17,6 @@ import argparse
 import hashlib
 import json
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -170,92 +169,16 @@ def measure(run: Path, taught: str) -> dict[str, float]:
 
 def encoder(arguments: argparse.Namespace, folder: Path) -> Path:
     """Train an encoder on masked characters of the titles; return its folder."""
-    import torch
-    from transformers import (
-        BertConfig,
-        BertForMaskedLM,
-        DataCollatorForLanguageModeling,
-        PreTrainedTokenizerFast,
-        Trainer,
-        TrainingArguments,
-        set_seed,
-    )
+    from _encoder import train
 
-    if (folder / "model.safetensors").is_file():
-        return folder
-    print("no --teacher: training an encoder from scratch on masked characters", flush=True)
+    print("no --teacher: an encoder from scratch, on masked characters", flush=True)
     titles = [
         json.loads(line)["sentence"]
         for name in ("train.jsonl", "unlabeled.jsonl")
         for line in (arguments.data / name).read_text(encoding="utf-8").splitlines()
     ]
-    titles = titles[: arguments.rows]
-    size = characters(titles, folder)
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
-    set_seed(0)
-    width = arguments.scratch_width
-    model = BertForMaskedLM(
-        BertConfig(
-            vocab_size=size,
-            hidden_size=width,
-            num_hidden_layers=4,
-            num_attention_heads=4,
-            intermediate_size=4 * width,
-            max_position_embeddings=64,
-        )
-    )
-    encoded = [
-        {"input_ids": ids} for ids in tokenizer(titles, truncation=True, max_length=48).input_ids
-    ]
-    Trainer(
-        model=model,
-        args=TrainingArguments(
-            output_dir=str(folder / "stages"),
-            num_train_epochs=arguments.scratch_epochs,
-            per_device_train_batch_size=64,
-            learning_rate=5e-4,
-            warmup_steps=0.05,
-            use_cpu=not torch.cuda.is_available(),
-            save_strategy="no",
-            report_to=[],
-            seed=0,
-        ),
-        train_dataset=encoded,
-        data_collator=DataCollatorForLanguageModeling(tokenizer),
-    ).train()
-    model.save_pretrained(folder)
-    return folder
-
-
-def characters(titles: Sequence[str], folder: Path) -> int:
-    """Write a tokenizer of single characters and runs of letters; return its size."""
-    from collections import Counter
-
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-
-    splitter = pre_tokenizers.BertPreTokenizer()
-    normalizer = normalizers.BertNormalizer()
-    counts = Counter(
-        word
-        for title in titles
-        for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(title))
-    )
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    pieces = special + sorted(word for word, count in counts.items() if count > 1)
-    backend = Tokenizer(models.WordPiece({p: i for i, p in enumerate(pieces)}, unk_token="[UNK]"))
-    backend.normalizer, backend.pre_tokenizer = normalizer, splitter
-    backend.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]",
-        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
-        special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
-    )
-    folder.mkdir(parents=True, exist_ok=True)
-    backend.add_special_tokens(special)
-    backend.save(str(folder / "tokenizer.json"))
-    names = {f"{piece[1:-1].lower()}_token": piece for piece in special}
-    about = {"tokenizer_class": "PreTrainedTokenizerFast", **names}
-    (folder / "tokenizer_config.json").write_text(json.dumps(about), encoding="utf-8")
-    return len(pieces)
+    width, epochs = arguments.scratch_width, arguments.scratch_epochs
+    return train(titles[: arguments.rows], folder, epochs=epochs, width=width, cut=48)
 
 
 def teacher_name(arguments: argparse.Namespace) -> str:

@@ -2,32 +2,23 @@
 
 import argparse
 import json
-import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-
 
 @pytest.fixture
-def quality(monkeypatch, tmp_path):
-    monkeypatch.syspath_prepend(str(ROOT / "bench"))
-    import _results
+def quality(bench, monkeypatch, tmp_path):  # noqa: ARG001
+    import _sets
     import quality
 
-    monkeypatch.setattr(_results, "RESULTS", tmp_path / "results")
-    monkeypatch.setattr(
-        quality, "SETS", {"toy": {"epochs": {3: (4, 2), 2: (5, 3)}, "teachers": True}}
-    )
+    monkeypatch.setitem(quality.SETS, "toy", _sets.Set({3: (4, 2), 2: (5, 3)}))
     (tmp_path / "results").mkdir()
     rows = [
         {"seed": 0, "layers": 3, "epochs": [4, 2]},
         {"seed": 0, "layers": 2, "epochs": [1, 1]},
     ]
     (tmp_path / "results" / "quality-toy.json").write_text(json.dumps({"rows": rows}))
-    yield quality
-    sys.modules.pop("quality", None)
+    return quality
 
 
 def asked(**changes):
@@ -51,11 +42,6 @@ def test_a_row_of_other_settings_is_refused(quality, tmp_path):
     path.write_text(json.dumps({"seed": 1, "layers": 2, "epochs": [1, 1]}))
     with pytest.raises(SystemExit, match="was made with other epochs; remove it"):
         quality.missing("toy", tmp_path, asked())
-
-
-def test_whole_sentences_are_those_inside_no_other(quality):
-    rows = ["1\ta good film", "1\tgood film", "0\tfilm", "0\tdull", "1\ta good film"]
-    assert sorted(quality.whole_sentences(rows)) == ["0\tdull", "1\ta good film"]
 
 
 @pytest.mark.usefixtures("quality")

@@ -1,0 +1,58 @@
+"""The benchmarks as modules, and tables for them to read."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCH = Path(__file__).parents[2] / "bench"
+
+
+@pytest.fixture
+def bench(monkeypatch, tmp_path):
+    """Let the benchmarks be imported, anew in each test; their results go into ``results``."""
+    names = [path.stem for path in BENCH.glob("*.py")]
+    monkeypatch.syspath_prepend(str(BENCH))
+    for name in names:
+        sys.modules.pop(name, None)
+    import _results
+
+    monkeypatch.setattr(_results, "RESULTS", tmp_path / "results")
+    yield
+    for name in names:
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """Return a function that parses a benchmark's command line."""
+
+    def parse(script, line):
+        monkeypatch.setattr(sys, "argv", [f"{script.__name__}.py", *line.split()])
+        return script.parse()
+
+    return parse
+
+
+@pytest.fixture
+def write_tsv():
+    """Return a function that writes rows, under a header, into a folder."""
+
+    def write(folder, name, header, rows):
+        folder.mkdir(parents=True, exist_ok=True)
+        lines = ["\t".join(header), *("\t".join(map(str, row)) for row in rows)]
+        (folder / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+    return write
+
+
+@pytest.fixture
+def pairs(tmp_path, write_tsv):
+    """Return a folder like STS-B's: second texts tell the score by their length."""
+    folder = tmp_path / "stsb_en"
+    for split in ("train", "dev", "test"):
+        rows = [
+            (i % 5 + 0.5, f"{split} {'a' * (i % 5 + 1)} {i}", f"{split} ab {i}") for i in range(15)
+        ]
+        write_tsv(folder, f"{split}.tsv", ("score", "sentence1", "sentence2"), rows)
+    return folder
