@@ -20,3 +20,18 @@ def shipped(tmp_path_factory):
     export(folder / "model", folder / "artifact", max_length=32)
     quantize(folder / "artifact", keep_fp32=True)
     return folder / "artifact"
+
+
+@pytest.fixture(scope="session")
+def shipped_tagger(tmp_path_factory):
+    """An int8 artifact that tags words, and the model it was made of; not to be changed."""
+    from tiny_models import save_model
+    from tinybert.ship.export import export
+    from tinybert.ship.quantize import quantize
+
+    folder = tmp_path_factory.mktemp("tagger")
+    tags = ("B-PER", "I-PER", "B-地", "I-地", "O")
+    save_model(folder / "model", 5, 1, 3, tags, spread=0.3, width=128, tags=True)
+    export(folder / "model", folder / "artifact", max_length=16)
+    quantize(folder / "artifact", keep_fp32=True)
+    return folder / "artifact"

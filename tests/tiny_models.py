@@ -4,13 +4,16 @@ import json
 
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-from transformers import BertConfig, BertForSequenceClassification
+from transformers import BertConfig, BertForSequenceClassification, BertForTokenClassification
 
 WORDS = ["refund", "late", "parcel", "login", "card", "please", "my", "the", "help", "<", ">"]
 
 
-def save_model(folder, labels, layers, seed, names=None, spread=0.5, width=16):
-    """Write a classifier with so many logits and layers; from width 128 on it can be quantized."""
+def save_model(folder, labels, layers, seed, names=None, spread=0.5, width=16, tags=False):
+    """Write a classifier with so many logits and layers; from width 128 on it can be quantized.
+
+    With ``tags`` it gives an answer for each token.
+    """
     folder.mkdir(parents=True)
     pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
     tokenizer = Tokenizer(models.WordPiece({p: i for i, p in enumerate(pieces)}, unk_token="[UNK]"))
@@ -25,7 +28,8 @@ def save_model(folder, labels, layers, seed, names=None, spread=0.5, width=16):
     config = {"tokenizer_class": "BertTokenizer", "pad_token": "[PAD]", "unk_token": "[UNK]"}
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
     torch.manual_seed(seed)
-    model = BertForSequenceClassification(
+    kind = BertForTokenClassification if tags else BertForSequenceClassification
+    model = kind(
         BertConfig(
             vocab_size=len(pieces),
             hidden_size=width,

@@ -40,6 +40,7 @@ _PACKAGES = (
     "transformers",
     "datasets",
     "pydantic",
+    "seqeval",
     "sklearn",
     "accelerate",
     "safetensors",

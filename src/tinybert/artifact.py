@@ -27,7 +27,7 @@ CARD = "card.json"
 FORMAT = 1
 FP32 = "onnx/model.onnx"
 INT8 = "onnx/model_quantized.onnx"
-TASKS = ("classification", "embedding", "multilabel", "ranking", "regression")
+TASKS = ("classification", "embedding", "multilabel", "ranking", "regression", "tagging")
 VALUED = ("ranking", "regression")
 
 
@@ -44,6 +44,7 @@ class Card:
         files: SHA-256 of each file that is loaded, by its path relative to the folder.
         parameters: Number of weights.
         teacher: Name of the teacher the model was distilled from; empty if none.
+        outside: In tagging, the tag of words past ``max_length``; empty elsewhere.
         metrics: Quality on held-out data, by metric name.
         parity: Outcome of the comparison with the PyTorch model (see ``ship.verify``).
         tinybert: Version of the library that wrote the folder.
@@ -58,6 +59,7 @@ class Card:
     files: Mapping[str, str] = field(default_factory=dict)
     parameters: int = 0
     teacher: str = ""
+    outside: str = ""
     metrics: Mapping[str, float] = field(default_factory=dict)
     parity: Mapping[str, Any] = field(default_factory=dict)
     tinybert: str = ""
@@ -123,11 +125,16 @@ def _check_values(path: Path, values: dict[str, Any]) -> None:
             f"{path}: task `{values['task']}` is not one of {', '.join(TASKS)}; upgrade tinybert"
         )
     labels = values["labels"]
-    least = {"classification": 2, "multilabel": 1}.get(values["task"], 0)
+    least = {"classification": 2, "multilabel": 1, "tagging": 2}.get(values["task"], 0)
     if len(labels) < least:
         raise ArtifactError(f"{path}: {len(labels)} labels; wanted at least {least}")
     if not all(isinstance(label, str) for label in labels) or len(set(labels)) < len(labels):
         raise ArtifactError(f"{path}: labels are {labels}; wanted different texts; export again")
+    if values["task"] == "tagging" and values.get("outside") not in labels:
+        raise ArtifactError(
+            f"{path}: `outside` is {values.get('outside')!r}; wanted one of the labels; export "
+            "again"
+        )
     if values["max_length"] < 4:
         raise ArtifactError(
             f"{path}: max_length is {values['max_length']}; wanted at least 4; export again"

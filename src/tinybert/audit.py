@@ -72,7 +72,9 @@ def find_leaks(splits: dict[str, Dataset], drop: bool, notes: list[str]) -> dict
     return splits
 
 
-def count_oddities(splits: dict[str, Dataset], labels: tuple[str, ...], notes: list[str]) -> None:
+def count_oddities(
+    splits: dict[str, Dataset], labels: tuple[str, ...], task: str, notes: list[str]
+) -> None:
     """Note duplicates, contradictions and labels seen once."""
     seen: dict[tuple[str, str], set[Any]] = {}
     keys = row_keys(splits["train"])
@@ -84,9 +86,12 @@ def count_oddities(splits: dict[str, Dataset], labels: tuple[str, ...], notes: l
     torn = sum(len(found) > 1 for found in seen.values())
     if torn and labels:
         notes.append(f"{torn:,} train texts are labelled in more than one way")
-    several = bool(len(given)) and isinstance(given[0], list)
-    carried = (i for row in given for i, on in enumerate(row) if on) if several else given
-    counts = Counter(carried)
+    carried = given
+    if task == "multilabel":
+        carried = (i for row in given for i, on in enumerate(row) if on)
+    elif task == "tagging":
+        carried = (tag for row in given for tag in row)
+    counts: Counter[Any] = Counter(carried)
     for what, wanted in (("seen once", 1), ("never seen", 0)):
         names = [label for i, label in enumerate(labels) if counts[i] == wanted]
         if names:

@@ -21,7 +21,7 @@ def majority(data: TaskData, split: str = "dev") -> dict[str, float]:
     In multilabel: the labels that more than half of the texts carry, else the most frequent one. In
     ranking: all passages tied.
     """
-    train, count = np.asarray(data.train["label"]), len(data.splits()[split])
+    train, count = data.targets("train"), len(data.targets(split))
     if data.task in ("regression", "ranking"):
         return measure(data, split, np.full((count, 1), train.mean()))
     if data.task == "multilabel":

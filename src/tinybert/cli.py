@@ -97,6 +97,7 @@ def teach(recipe: Any) -> None:
         "tinybert distill --recipe recipes/helpdesk.toml --set student.layers=[0,5]",
         "tinybert distill --task glue/mrpc --data mrpc --layers 3 --out runs/mrpc",
         "tinybert distill --data messages.csv --unlabelled log.txt --set augment.source=embeddings",
+        "tinybert distill --task tagging --data conll/ --layers 3 --out runs/entities",
     )
 )
 @recipe_flags("distill")
@@ -186,7 +187,7 @@ def export(
     max_length: Annotated[int, typer.Option(help="Longest input in tokens.")] = 128,
     pair: Annotated[bool, typer.Option("--pair", help="An input is two texts.")] = False,
 ) -> None:
-    """Turn a fine-tuned classifier into an artifact that answers without PyTorch."""
+    """Turn a fine-tuned classifier or tagger into an artifact that answers without PyTorch."""
     from tinybert.ship.export import export as run_export
 
     print(f"artifact: {run_export(model, to, max_length=max_length, pair=pair)}")

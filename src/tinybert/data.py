@@ -7,14 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import datasets as hf
+import numpy as np
+import numpy.typing as npt
 from datasets import Dataset, DatasetDict
 
 from tinybert import benchmarks
 from tinybert import datasets as embedded
 from tinybert.audit import count_oddities, cut_dev, drop_empty, find_leaks, row_keys
+from tinybert.columns import choose_columns, learnable, merged, with_labels
 from tinybert.errors import ArtifactError, DataError
-from tinybert.labels import choose_task, encode, label_names, merge_columns
-from tinybert.sources import Columns, find_columns, read_splits
+from tinybert.labels import choose_task
+from tinybert.sources import Columns, read_splits
+from tinybert.tagged import outside_tag
+from tinybert.tags import PLAIN, scheme_of
 from tinybert.unlabelled import read_unlabelled
 
 __all__ = ["MAIN", "TaskData", "load", "load_rows", "load_saved", "save"]
@@ -24,6 +29,7 @@ MAIN = {
     "multilabel": "micro_f1",
     "ranking": "ndcg@10",
     "regression": "pearson",
+    "tagging": "entity_f1",
 }
 
 
@@ -32,11 +38,12 @@ class TaskData:
     """Splits of one task.
 
     Args:
-        train, dev, test: Columns ``text``, ``text2`` (pairs only), ``label`` (class index, 0 or 1
-            for each label, or
-            float target) and ``line`` (where the row stood in its file); test may be None.
-        task: ``classification``, ``multilabel``, ``ranking`` or ``regression``.
-        labels: Label names by class index; empty for regression.
+        train, dev, test: Columns ``text``, ``text2`` (pairs only), ``words`` (tagging only: the
+            words that make the text), ``label`` (class index, 0 or 1 for each label, index of each
+            word's tag, or float target) and ``line`` (where the row stood in its file); test may be
+            None.
+        task: One of ``labels.TASKS``.
+        labels: Label names by class index, or tags; empty for values.
         pair: Whether a row has two texts.
         name: What the data are called in reports.
         metric: The metric that decides, by its name in ``metrics.compute``.
@@ -61,15 +68,38 @@ class TaskData:
         found = {"train": self.train, "dev": self.dev, "test": self.test}
         return {name: split for name, split in found.items() if split is not None}
 
-    def texts(self, split: str) -> tuple[list[str], list[str] | None]:
-        """Return the N texts of a split, and the N second ones of pairs."""
+    def texts(self, split: str) -> tuple[list[Any], list[str] | None]:
+        """Return the N texts of a split (in tagging: lists of words), and the second of pairs."""
         rows = self.splits()[split]
-        return list(rows["text"]), list(rows["text2"]) if self.pair else None
+        first = list(rows["words" if self.task == "tagging" else "text"])
+        return first, list(rows["text2"]) if self.pair else None
+
+    def inputs(self, split: str) -> list[Any]:
+        """Return the N texts of a split as a loaded artifact takes them."""
+        texts, texts2 = self.texts(split)
+        return texts if texts2 is None else list(zip(texts, texts2, strict=True))
 
     def joined(self, split: str) -> list[str]:
-        """Return the N texts of a split; the two of a pair with a line's end between."""
-        texts, texts2 = self.texts(split)
-        return texts if texts2 is None else list(map("\n".join, zip(texts, texts2, strict=True)))
+        """Return the N texts of a split as one each; a pair's with a line's end between."""
+        rows = self.splits()[split]
+        texts = list(rows["text"])
+        return list(map("\n".join, zip(texts, rows["text2"], strict=True))) if self.pair else texts
+
+    def targets(self, split: str) -> npt.NDArray[Any]:
+        """Return what is right for the N texts of a split; in tagging for its W words, (W,)."""
+        given = self.splits()[split]["label"]
+        if self.task == "tagging":
+            return np.array([tag for row in given for tag in row], dtype=np.int64)
+        return np.asarray(given)
+
+    def lengths(self, split: str) -> list[int]:
+        """Return how many words each text of a split has; in tagging alone."""
+        return [len(words) for words in self.splits()[split]["words"]]
+
+    @property
+    def outside(self) -> int:
+        """Index of the tag of words that stand past ``max_length``; 0 where no words are tagged."""
+        return outside_tag(self.labels, self.train["label"]) if self.task == "tagging" else 0
 
 
 def load(
@@ -92,19 +122,21 @@ def load(
     """Read labelled texts and prepare them for training.
 
     Args:
-        source: ``helpdesk``; a CSV, TSV, JSONL or Parquet file; a folder with train, dev and test
-            files; a data set saved by ``datasets``; or a Hugging Face id, ``id:config`` if needed.
-            None takes the named task's own data, or else ``helpdesk``.
+        source: ``helpdesk``; a CSV, TSV, JSONL or Parquet file, or one of tagged words (see
+            ``conll.read_conll``); a folder with train, dev and test files; a data set saved by
+            ``datasets``; or a Hugging Face id, ``id:config`` if needed. None takes the named task's
+            own data, or else ``helpdesk``.
         text, text2, label: Column names; None finds them by the usual names. ``label`` may name
             several columns of 0 and 1 with commas between: one a label, any number of which a text
             may carry.
         label_separator: Stands between the labels of a text that carries several, where they are
             no lists.
         task: ``classification`` (one label a text), ``multilabel`` (any number), ``regression``,
-            ``ranking`` (relevance 0..1 of a passage, the second text, for a query), or
-            ``auto``: several labels where they are lists, regression where they are numbers that
-            are not all whole; or a GLUE or CLUE task by name, such as ``glue/mrpc``:
-            its columns, its metric and, without a source, its data.
+            ``ranking`` (relevance 0..1 of a passage, the second text, for a query), ``tagging`` (a
+            tag for each word), or ``auto``: tagging where texts are lists of words, several labels
+            where they are lists, regression where they are numbers that are not all whole; or a
+            GLUE or CLUE task by name, such as ``glue/mrpc``: its columns, its metric and, without a
+            source, its data.
         language: Language of ``helpdesk``.
         dev, test: Files of these splits, where the source has none.
         dev_fraction: Share of the train split cut off as dev where there is none, by label, 0..1.
@@ -128,26 +160,25 @@ def load(
         source = published.hub if published else embedded.NAMES[0]
     dev_split = published.dev if published else None
     raw = read_splits(source, language=language, dev=dev, test=test, dev_split=dev_split)
-    raw, label, task = _merged(raw, label, task, source)
-    columns = find_columns(raw, str(source), text=text, text2=text2, label=label)
+    raw, label, task = merged(raw, label, task, source)
+    columns, task = choose_columns(raw, str(source), text, text2, label, task)
     notes: list[str] = []
-    raw = _with_labels(raw, columns.label, published.ignored if published else (), notes)
-    if task == "ranking" and columns.text2 is None:
-        raise DataError(f"{source}: ranking wants query and passage; name them: --text, --text2")
+    raw = with_labels(raw, columns.label, published.ignored if published else (), notes)
     kind = choose_task(raw["train"][columns.label], task)
-    labels, splits = _learnable(raw, columns, kind, str(source), label_separator, notes)
+    labels, splits = learnable(raw, columns, kind, str(source), label_separator, notes)
     splits["train"] = drop_empty(splits["train"], notes)
     if "dev" not in splits:
         splits["train"], splits["dev"] = cut_dev(splits["train"], dev_fraction, seed, kind)
         cut = f"{len(splits['dev']):,} rows of train cut off{' by label' if labels else ''}"
         notes.append(f"no dev split: {cut}, seed {seed}")
     splits = find_leaks(splits, drop_leaks, notes)
-    count_oddities(splits, labels, notes)
+    count_oddities(splits, labels, kind, notes)
     _check_variety(splits["train"], kind, labels, str(source))
     paths = [unlabelled] if isinstance(unlabelled, str | Path) else list(unlabelled)
     if unlabelled_rows is not None and not paths:
         raise DataError(f"unlabelled_rows is {unlabelled_rows}, but no unlabelled file is named")
-    pool = _pool(paths, columns, splits, unlabelled_rows, seed, notes)
+    plain = Columns("text", None, "label") if kind == "tagging" else columns
+    pool = _pool(paths, plain, splits, unlabelled_rows, seed, notes)
     return TaskData(
         train=splits["train"],
         dev=splits["dev"],
@@ -156,7 +187,7 @@ def load(
         labels=labels,
         pair=columns.text2 is not None,
         name=_name(source, language),
-        metric=published.metric if published else MAIN[kind],
+        metric=published.metric if published else _main(kind, labels),
         notes=tuple(notes),
         unlabelled=pool,
     )
@@ -187,77 +218,38 @@ def load_rows(
         DataError: The file cannot be used, or a label is not one of the model's.
     """
     origin = str(path)
-    raw, label, task = _merged(read_splits(path), label, task, path)
-    columns = find_columns(raw, origin, text=text, text2=text2, label=label)
+    raw, label, task = merged(read_splits(path), label, task, path)
+    columns, task = choose_columns(raw, origin, text, text2, label, task)
     kind = choose_task(raw["train"][columns.label], task)
-    found = list(labels) or label_names(raw["train"], columns.label, kind, origin, label_separator)
-    rows = encode(
-        _select(raw["train"], columns, origin),
-        found,
-        kind,
-        origin=origin,
-        name="train",
-        separator=label_separator,
-        notes=[],
-    )
+    found, splits = learnable(raw, columns, kind, origin, label_separator, [], labels)
+    rows = splits["train"]
     return TaskData(
         train=rows,
         dev=rows,
         test=rows,
         task=kind,
-        labels=tuple(found),
+        labels=found,
         pair=columns.text2 is not None,
         name=_name(path, None),
-        metric=MAIN[kind],
+        metric=_main(kind, found),
     )
 
 
 def _check_variety(train: Dataset, kind: str, labels: tuple[str, ...], source: str) -> None:
     """Refuse a train split in which every row is labelled alike."""
     given = list(train["label"])
+    if kind == "tagging":
+        given = [tag for row in given for tag in row]
     if labels and all(label == given[0] for label in given):
-        names = [labels[given[0]]] if kind == "classification" else labels
+        names = labels if kind == "multilabel" else [labels[given[0]]]
         shown = ", ".join(names)
         raise DataError(f"{source}: every train row has the label `{shown}`; wanted two or more")
 
 
-def _merged(
-    raw: dict[str, Dataset], label: str | None, task: str, source: str | Path
-) -> tuple[dict[str, Dataset], str | None, str]:
-    """Put columns of 0 and 1 together where ``label`` names several; return label and task too."""
-    if label is None or "," not in label or label in raw["train"].column_names:
-        return raw, label, task
-    names = [name.strip() for name in label.split(",")]
-    merged = {
-        name: merge_columns(split, names, _origin(source, raw, name))
-        for name, split in raw.items()
-        if name != "test" or set(names) & set(split.column_names)
-    }
-    return merged, "label", "multilabel"
-
-
-def _learnable(
-    raw: dict[str, Dataset],
-    columns: Columns,
-    kind: str,
-    source: str,
-    separator: str,
-    notes: list[str],
-) -> tuple[tuple[str, ...], dict[str, Dataset]]:
-    """Return the labels' names and the splits with texts and targets alone; empty ones left out."""
-    splits = {name: _select(split, columns, f"{source} {name}") for name, split in raw.items()}
-    labels = label_names(raw["train"], columns.label, kind, source, separator)
-    for name, split in splits.items():
-        splits[name] = encode(
-            split,
-            labels,
-            kind,
-            origin=_origin(source, raw, name),
-            name=name,
-            separator=separator,
-            notes=notes,
-        )
-    return tuple(labels), {n: s for n, s in splits.items() if len(s) or n == "train"}
+def _main(kind: str, labels: Sequence[str]) -> str:
+    """Return the metric that decides."""
+    plain = kind == "tagging" and scheme_of(labels) == PLAIN
+    return "token_accuracy" if plain else MAIN[kind]
 
 
 def save(data: TaskData, folder: str | Path) -> None:
@@ -315,50 +307,8 @@ def _pool(
     return pool
 
 
-def _with_labels(
-    raw: dict[str, Dataset], label: str, ignored: tuple[str, ...], notes: list[str]
-) -> dict[str, Dataset]:
-    """Leave out a test split without labels, and rows with a label that means none."""
-    found = dict(raw)
-    if "test" in found and label not in found["test"].column_names:
-        del found["test"]
-        notes.append(f"test has no column `{label}` and is left out")
-    if not ignored:
-        return found
-    for name, rows in found.items():
-        kept = [i for i, value in enumerate(rows[label]) if str(value) not in ignored]
-        if len(kept) < len(rows):
-            shown = ", ".join(f"`{value}`" for value in ignored)
-            notes.append(f"{len(rows) - len(kept):,} {name} rows labelled {shown} left out")
-            found[name] = rows.select(kept)
-    return found
-
-
 def _name(source: str | Path, language: str | None) -> str:
     """Return what reports call the data."""
     if str(source) in embedded.NAMES:
         return f"{source} ({language or 'en'})"
     return Path(str(source)).stem if Path(str(source)).exists() else str(source)
-
-
-def _origin(source: str | Path, raw: dict[str, Dataset], split: str) -> str:
-    """Return what an error calls a split's file."""
-    path = raw[split].info.description
-    return path or f"{source} {split}"
-
-
-def _select(split: Dataset, columns: Columns, origin: str) -> Dataset:
-    """Keep text, second text, label and line under our names; refuse texts that are not texts."""
-    line = split["line"] if "line" in split.column_names else range(1, len(split) + 1)
-    out: dict[str, Any] = {"text": split[columns.text], "label": split[columns.label]}
-    if columns.text2 is not None:
-        out["text2"] = split[columns.text2]
-    where = split.info.description or origin
-    for name in ("text", "text2"):
-        for value, number in zip(out.get(name, ()), line, strict=False):
-            if not isinstance(value, str):
-                column = columns.text if name == "text" else columns.text2
-                raise DataError(
-                    f"{where} line {number}: column `{column}` is {value!r}; wanted a text"
-                )
-    return Dataset.from_dict(out | {"line": list(line)})

@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 from transformers.activations import ACT2FN
 
 from tinybert.errors import UnsupportedModelError
+from tinybert.heads import gives_tags
 from tinybert.layout import Layout, layout_of
 
 __all__ = ["first_token_only"]
@@ -28,13 +29,16 @@ def first_token_only(model: PreTrainedModel) -> Iterator[None]:
     """Within this context the last layer computes queries and feed-forward for one token alone.
 
     The logits and their gradients stay the same; of the last layer only keys and values are
-    computed for every token. Nothing changes where the architecture is unknown, or while a model
-    with dropout is in training mode.
+    computed for every token. Nothing changes where the head reads every token, the architecture is
+    unknown, or while a model with dropout is in training mode.
 
     Args:
-        model: A sequence classifier whose head reads the first token's state: every layout of
-            ``layout`` does. Its weights and their names are not touched.
+        model: A classifier. The heads of one answer a text read the first token's state in every
+            layout of ``layout``. Its weights and their names are not touched.
     """
+    if gives_tags(model):
+        yield
+        return
     try:
         layout = layout_of(model.config)
     except UnsupportedModelError:

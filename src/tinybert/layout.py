@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from tinybert.errors import UnsupportedModelError
+from tinybert.heads import gives_tags
 
 __all__ = ["Layout", "guess_type", "layout_of"]
 
@@ -25,7 +26,9 @@ class Layout:
         attention_norm, output_norm: The layer's two layer norms.
         inner, outer: The feed-forward's two matrices.
         intermediate: Name of the feed-forward width in the config.
-        head_inner, head_outer: The head's two matrices, an activation between them.
+        head_inner, head_outer: The two matrices of the head that reads a text, an activation
+            between them.
+        head_tokens: The matrix of the head that reads each token.
         old_base: Another name under which published weights hold the encoder.
     """
 
@@ -42,6 +45,7 @@ class Layout:
     intermediate: str = "intermediate_size"
     head_inner: str = "classifier.dense"
     head_outer: str = "classifier.out_proj"
+    head_tokens: str = "classifier"
     old_base: str = ""
 
     def encoder(self, model: nn.Module) -> nn.Module:
@@ -53,6 +57,10 @@ class Layout:
         found = self.encoder(model).get_submodule(self.layers)
         assert isinstance(found, nn.ModuleList)
         return found
+
+    def head(self, model: nn.Module) -> tuple[str, ...]:
+        """Return the names of the matrices of a model's head, from its states to its answers."""
+        return (self.head_tokens,) if gives_tags(model) else (self.head_inner, self.head_outer)
 
     def holds_head(self, names: Iterable[str]) -> bool:
         """Whether weights of these names include both matrices of the head.

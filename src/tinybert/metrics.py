@@ -11,6 +11,7 @@ from sklearn.metrics import f1_score, matthews_corrcoef
 
 from tinybert.data import TaskData
 from tinybert.ranking import rank_metrics
+from tinybert.tag_metrics import tag_metrics
 
 __all__ = [
     "Calibration",
@@ -33,20 +34,23 @@ def measure(data: TaskData, split: str, logits: Array) -> dict[str, float]:
     Args:
         data: The task and its splits.
         split: ``train``, ``dev`` or ``test``.
-        logits: Float (N, C) for its rows; C = 1 for regression and ranking.
+        logits: Float (N, C) for its rows; C = 1 for regression and ranking. In tagging (W, C) for
+            the words of all its rows.
 
     Returns:
-        As ``compute``.
+        As ``compute``; in tagging as ``tag_metrics``.
     """
-    rows = data.splits()[split]
-    queries = list(rows["text"]) if data.task == "ranking" else None
-    return compute(data.task, logits, np.asarray(rows["label"]), queries)
+    if data.task == "tagging":
+        found, gold = answers(data.task, logits), data.targets(split)
+        return tag_metrics(data.labels, found, gold, data.lengths(split))
+    queries = list(data.splits()[split]["text"]) if data.task == "ranking" else None
+    return compute(data.task, logits, data.targets(split), queries)
 
 
 def compute(
     task: str, logits: Array, targets: Array, queries: Sequence[str] | None = None
 ) -> dict[str, float]:
-    """Return the metrics of a task.
+    """Return the metrics of a task in which each text has one answer.
 
     Args:
         task: ``classification``, ``multilabel``, ``ranking`` or ``regression``.

@@ -9,10 +9,11 @@ import datasets as hf
 from datasets import Dataset
 
 from tinybert import datasets as embedded
+from tinybert.conll import CONLL, read_conll
 from tinybert.errors import DataError, near_miss
 from tinybert.tables import SUFFIXES, read_table
 
-__all__ = ["Columns", "find_columns", "read_splits"]
+__all__ = ["Columns", "find_columns", "holds_tags", "read_splits"]
 
 _SPLITS = {
     "train": ("train", "training"),
@@ -52,6 +53,8 @@ _LABELS = (
     "rating",
     "stars",
 )
+_WORDS = ("tokens", "words")
+_TAGS = ("tags", "ner_tags", "pos_tags", "labels", "label")
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ def read_splits(
         raise DataError(f"language is for embedded data sets; {source} is not one")
     elif place.is_dir():
         found = _folder(place, dev_split)
-    elif place.is_file() or place.suffix in SUFFIXES:
+    elif place.is_file() or place.suffix in (*SUFFIXES, *CONLL):
         found = {"train": _table(place)}
     else:
         found = _hub(str(source), dev_split)
@@ -105,8 +108,11 @@ def find_columns(
     text: str | None = None,
     text2: str | None = None,
     label: str | None = None,
+    tagged: bool = False,
 ) -> Columns:
     """Choose the columns: those given, else the usual names.
+
+    ``tagged`` looks for lists of words and of tags in place of a text and its label.
 
     Raises:
         DataError: A given column is missing, or none of the usual names is there.
@@ -121,11 +127,11 @@ def find_columns(
     lower = {name.lower(): name for name in names}
     if text is None:
         pairs = [p for p in _PAIRS if p[0] in lower and p[1] in lower]
-        if pairs and text2 is None:
+        if pairs and text2 is None and not tagged:
             text, text2 = lower[pairs[0][0]], lower[pairs[0][1]]
         else:
-            text = _usual(lower, _TEXTS, "text", source, names)
-    label = label or _usual(lower, _LABELS, "label", source, names)
+            text = _usual(lower, _WORDS if tagged else _TEXTS, "text", source, names)
+    label = label or _usual(lower, _TAGS if tagged else _LABELS, "label", source, names)
     if len({text, text2, label}) < 3:
         raise DataError(f"columns text `{text}`, text2 `{text2}`, label `{label}` must differ")
     for split, rows in splits.items():
@@ -133,6 +139,16 @@ def find_columns(
             if name is not None and name not in rows.column_names:
                 raise DataError(f"{source}: split {split} has no column `{name}` that train has")
     return Columns(text, text2, label)
+
+
+def holds_tags(rows: Dataset, text: str | None, label: str | None) -> bool:
+    """Whether a split holds lists of words and lists of tags, under given or the usual names."""
+    lower = {name.lower(): name for name in rows.column_names}
+    for given, usual in ((text, _WORDS), (label, _TAGS)):
+        name = given or next((lower[name] for name in usual if name in lower), None)
+        if name not in rows.column_names or not isinstance(rows.features[name], hf.List):
+            return False
+    return True
 
 
 def _usual(
@@ -150,7 +166,7 @@ def _usual(
 
 def _table(path: Path) -> Dataset:
     """Read one file and remember where it came from."""
-    rows = read_table(path)
+    rows = read_conll(path) if path.suffix in CONLL else read_table(path)
     rows.info.description = str(path)
     return rows
 
@@ -160,13 +176,17 @@ def _folder(place: Path, dev_split: str | None) -> dict[str, Dataset]:
     if (place / "dataset_dict.json").is_file():
         saved = hf.load_from_disk(str(place))
         return _named({name: saved[name] for name in saved}, str(place), dev_split)
-    files = {file.stem: file for file in sorted(place.iterdir()) if file.suffix in SUFFIXES}
+    there = sorted(place.iterdir())
+    files = {f.stem: f for kinds in (CONLL, SUFFIXES) for f in there if f.suffix in kinds}
     chosen = {
         name: next((files[s] for s in stems if s in files), None) for name, stems in _SPLITS.items()
     }
     if chosen["train"] is None:
-        listed = ", ".join(f.name for f in sorted(place.iterdir())) or "nothing"
-        raise DataError(f"{place} holds {listed}; wanted train.csv, .tsv, .jsonl or .parquet")
+        listed = ", ".join(f.name for f in there) or "nothing"
+        raise DataError(
+            f"{place} holds {listed}; wanted train.csv, .tsv, .jsonl or .parquet, or train.conll "
+            "for tags of words"
+        )
     return {name: _table(file) for name, file in chosen.items() if file is not None}
 
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModelForSequenceClassification, PreTrainedModel
+from transformers import PreTrainedModel
 
 from tinybert.errors import ConfigError
+from tinybert.heads import auto_class, gives_tags
 from tinybert.layout import Layout, layout_of
 from tinybert.mapping import even_layers
 
@@ -41,7 +42,7 @@ def make_student(
     stay.
 
     Args:
-        teacher: A sequence classifier of a known layout; it is not changed.
+        teacher: A classifier of texts or of tokens, of a known layout; it is not changed.
         layers: How many layers to take, evenly spread, or which (counted from 0, increasing).
         hidden: Student width D ≤ E; None keeps the teacher's.
         heads: Attention heads, a divisor of D; None keeps the teacher's number.
@@ -50,7 +51,7 @@ def make_student(
         random: Start from random weights instead; sizes as above.
 
     Returns:
-        A plain Hugging Face sequence classifier with the teacher's labels, in eval mode.
+        A plain Hugging Face classifier of the teacher's kind with its labels, in eval mode.
 
     Raises:
         ConfigError: Sizes that do not divide or exceed the teacher's.
@@ -63,7 +64,7 @@ def make_student(
     chosen = even_layers(layers, int(teacher.config.num_hidden_layers))
     config = _student_config(teacher.config, layout, len(chosen), hidden, heads, intermediate)
     _set_dropout(config, dropout)
-    student: PreTrainedModel = AutoModelForSequenceClassification.from_config(config)
+    student: PreTrainedModel = auto_class(gives_tags(teacher)).from_config(config)
     student.eval()
     if random:
         return student
@@ -83,16 +84,15 @@ def adopt_head(student: PreTrainedModel, teacher: PreTrainedModel) -> bool:
     """Copy the teacher's head into a student of the same architecture and width.
 
     Args:
-        student: A sequence classifier, changed in place.
-        teacher: A sequence classifier with the same labels.
+        student: A classifier, changed in place.
+        teacher: A classifier of its kind with the same labels.
 
     Returns:
         Whether the widths agree; the student is left alone where they do not.
     """
     if student.config.hidden_size != teacher.config.hidden_size:
         return False
-    layout = layout_of(teacher.config)
-    for name in (layout.head_inner, layout.head_outer):
+    for name in layout_of(teacher.config).head(teacher):
         student.get_submodule(name).load_state_dict(teacher.get_submodule(name).state_dict())
     return True
 
@@ -174,20 +174,20 @@ def _rewrite(
     basis: Tensor,
 ) -> None:
     """Write the teacher's weights into the student in a given basis P (E, D)."""
-    skipped = (f"{layout.base}.{layout.layers}.", layout.head_inner, layout.head_outer)
+    head = layout.head(teacher)
+    skipped = (f"{layout.base}.{layout.layers}.", *head)
     targets = dict(student.named_parameters())
     for name, weight in teacher.named_parameters():
         if not name.startswith(skipped):
             targets[name].copy_(_project_outside(name, weight, basis))
     for layer, index in zip(layout.layer_list(student), chosen, strict=True):
         _project_layer(layer, layout.layer_list(teacher)[index], layout, basis, student, teacher)
-    _keep_neurons(
-        student,
-        teacher,
-        (layout.head_inner, layout.head_outer),
-        basis,
-        torch.eye(int(teacher.config.num_labels or 1)),
-    )
+    if len(head) == 1:
+        matrix, bias = _linear(teacher, head[0])
+        _assign(student, head[0], matrix @ basis, bias)
+        return
+    answers = torch.eye(int(teacher.config.num_labels or 1))
+    _keep_neurons(student, teacher, (head[0], head[1]), basis, answers)
 
 
 def _basis(encoder: nn.Module, width: int, hidden: int) -> Tensor:

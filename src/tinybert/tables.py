@@ -138,7 +138,11 @@ def _one_type(values: list[Any]) -> list[Any]:
     kinds = {type(v) for v in values if v is not None}
     if kinds <= {int} or kinds <= {str}:
         return values
-    if kinds == {list} and all(isinstance(part, str) for v in values for part in v or ()):
+    if kinds == {list} and {type(part) for v in values for part in v or ()} in (
+        {str},
+        {int},
+        set(),
+    ):
         return values
     if kinds <= {int, float}:
         return [v if v is None else float(v) for v in values]

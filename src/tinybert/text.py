@@ -1,8 +1,12 @@
 """The one tokenizer that training batches and live requests both go through."""
 
 import json
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,9 +14,26 @@ from tokenizers import Tokenizer as _Backend
 
 from tinybert.errors import ArtifactError, ConfigError, DataError
 
-__all__ = ["Tokenizer", "lone_surrogate", "pad_batch"]
+__all__ = ["Aligned", "Tokenizer", "lone_surrogate", "pad_batch"]
 
 _PAD_NAMES = ("[PAD]", "<pad>")
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """The tokens of a text, and which of them belong to its words.
+
+    Args:
+        ids, type_ids: Token ids and segment ids, T of each.
+        firsts: Position of each word's first token, W of them; -1 where a word has none: it stands
+            past ``max_length``, or nothing is left of it (a control character).
+        spans: First character of each word in its text, and the one after its last.
+    """
+
+    ids: list[int]
+    type_ids: list[int]
+    firsts: list[int]
+    spans: list[tuple[int, int]]
 
 
 class Tokenizer:
@@ -68,14 +89,31 @@ class Tokenizer:
             DataError: A text holds half of a surrogate pair.
         """
         batch = list(texts) if texts2 is None else list(zip(texts, texts2, strict=True))
-        try:
-            encodings = self._backend.encode_batch_fast(batch)
-        except TypeError:
-            for i, parts in enumerate(zip(texts, texts2 or texts, strict=True)):
-                for problem in filter(None, map(lone_surrogate, parts)):
-                    raise DataError(f"input {i} {problem}") from None
-            raise
+        encodings = _encoded(self._backend.encode_batch_fast, batch)
         return [e.ids for e in encodings], [e.type_ids for e in encodings]
+
+    def align(self, texts: Sequence[str | Sequence[str]]) -> list[Aligned]:
+        """Tokenize texts that are tagged word by word, without padding.
+
+        Args:
+            texts: N texts. One that is given as a list of words is read with a space between them;
+                one that is given whole is cut into words as its tokenizer cuts it before it makes
+                pieces (BERT's: at spaces, around punctuation and around each Chinese character).
+
+        Returns:
+            N texts. Of one given whole, only words that begin within ``max_length`` are there.
+
+        Raises:
+            DataError: A text holds half of a surrogate pair.
+        """
+        whole = [text if isinstance(text, str) else " ".join(text) for text in texts]
+        encodings = _encoded(self._backend.encode_batch, whole)
+        return [
+            _own_words(text, encoding)
+            if isinstance(given, str)
+            else _given_words(given, text, encoding)
+            for given, text, encoding in zip(texts, whole, encodings, strict=True)
+        ]
 
     def untruncated_lengths(
         self, texts: Sequence[str], texts2: Sequence[str] | None = None
@@ -111,6 +149,64 @@ class Tokenizer:
     def save(self, folder: str | Path) -> None:
         """Write ``tokenizer.json`` with this truncation and no padding into a folder."""
         self._backend.save(str(Path(folder) / "tokenizer.json"))
+
+
+def _encoded(encode: Callable[[Any], list[Any]], batch: Sequence[Any]) -> list[Any]:
+    """Return encodings of texts or pairs; name the text that is no Unicode."""
+    try:
+        return encode(batch)
+    except TypeError:
+        for i, parts in enumerate(batch):
+            for text in (parts,) if isinstance(parts, str) else parts:
+                if problem := lone_surrogate(text):
+                    raise DataError(f"input {i} {problem}") from None
+        raise
+
+
+def _given_words(words: Sequence[str], text: str, encoding: Any) -> Aligned:
+    """Find the first token of each given word."""
+    ends = [end - 1 for end in accumulate(len(word) + 1 for word in words)]
+    starts = [end - len(word) for end, word in zip(ends, words, strict=True)]
+    firsts = [-1] * len(words)
+    for position, offsets in enumerate(encoding.offsets):
+        start, end = _trimmed(text, *offsets)
+        word = bisect_right(starts, start) - 1
+        if start < end and firsts[word] < 0:
+            firsts[word] = position
+    return Aligned(encoding.ids, encoding.type_ids, firsts, list(zip(starts, ends, strict=True)))
+
+
+def _own_words(text: str, encoding: Any) -> Aligned:
+    """Take the words of the tokenizer; one that is cut in two at the limit keeps its whole span."""
+    firsts: list[int] = []
+    spans: list[tuple[int, int]] = []
+    last = None
+    for position, (word, offsets) in enumerate(
+        zip(encoding.word_ids, encoding.offsets, strict=True)
+    ):
+        start, end = _trimmed(text, *offsets)
+        if word is None or start == end:
+            continue
+        if word != last:
+            firsts.append(position)
+            spans.append((start, end))
+        spans[-1] = (spans[-1][0], end)
+        last = word
+    cut = bool(spans) and spans[-1][1] < len(text) and not text[spans[-1][1]].isspace()
+    for rest in encoding.overflowing if cut else ():
+        own = [offsets for word, offsets in zip(rest.word_ids, rest.offsets, strict=True)
+               if word == last]  # fmt: skip
+        if not own:
+            break
+        spans[-1] = (spans[-1][0], own[-1][1])
+    return Aligned(encoding.ids, encoding.type_ids, firsts, spans)
+
+
+def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
+    """Take the space before a piece out of its span; tokenizers of bytes count it in."""
+    while start < end and text[start].isspace():
+        start += 1
+    return start, end
 
 
 def lone_surrogate(text: str) -> str:

@@ -68,6 +68,30 @@ def test_classify_csv(monkeypatch, capsys, tmp_path):
     assert (tmp_path / "run" / "artifact" / "card.json").is_file()
 
 
+def test_tag_words(monkeypatch, capsys, tmp_path):
+    """A tiny teacher learns which words are names; its artifact finds them in a text."""
+    monkeypatch.setenv("TINYBERT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(pipeline, "report", lambda *_, **__: None)
+    example = runpy.run_path(str(EXAMPLES / "tag_words.py"))
+    words = {
+        w for names in (example["PEOPLE"], example["PLACES"]) for n in names for w in n.split()
+    }
+    words |= {"moved", "to", ".", "in", "we", "met", "likes", ",", "they", "say", "it", "rained"}
+    monkeypatch.setattr("tiny_models.WORDS", sorted(word.lower() for word in words))
+    save_model(tmp_path / "teacher", 5, 1, seed=0, spread=0.05)
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(
+        "max_length = 16\n[teacher]\nepochs = 20\nlearning_rate = 1e-2\nbatch_size = 16\n[student]\n"
+        "layers = 1\n[layer_stage]\nepochs = 0\n[prediction_stage]\nepochs = 2\nlearning_rate = 1e-3\n"
+        "[ship]\nbaselines = false\nmax_flips = 1\nmax_drop = 1\n"
+    )
+    arguments = ("--teacher", tmp_path / "teacher", "--recipe", recipe, "--out", tmp_path / "run")
+    run(monkeypatch, "tag_words.py", *arguments)
+    out = capsys.readouterr().out
+    assert "PER  Tom Reed  0-8  " in out
+    assert "LOC  Cape Town  18-27  " in out
+
+
 def test_train_tinybert(monkeypatch, capsys):
     run(monkeypatch, "train_tinybert.py", "--steps", "2")
     out = capsys.readouterr().out

@@ -1,10 +1,13 @@
 """A classifier that reads the mean of all tokens: the formula by hand, every layout, padding."""
 
+from copy import deepcopy
+
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
 
 from small_layouts import CONFIGS, batch, small_classifier
+from tinybert.errors import ConfigError
 from tinybert.first_token import first_token_only
 from tinybert.layout import layout_of
 from tinybert.mean_layer import add_mean_layer
@@ -59,6 +62,12 @@ def test_the_model_stays_a_plain_one(teacher, tmp_path):
     torch.testing.assert_close(again(**batch()).logits, wanted)
     with first_token_only(again):
         torch.testing.assert_close(again(**batch()).logits, wanted)
+
+
+def test_a_model_that_tags_words_needs_no_mean():
+    tagger = AutoModelForTokenClassification.from_config(deepcopy(CONFIGS["bert"]))
+    with pytest.raises(ConfigError, match="`mean`; a model that tags words reads every token"):
+        add_mean_layer(tagger)
 
 
 def test_everything_in_it_can_be_learnt(teacher):

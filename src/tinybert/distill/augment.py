@@ -18,7 +18,7 @@ from tinybert.distill.label import check_target, label_rows, write_rows
 from tinybert.distill.proposals import Source, check_source, open_source
 from tinybert.distill.recipe import AugmentSettings, Recipe
 from tinybert.distill.teach import check_teacher, has_head, save_model
-from tinybert.distill.texts import load_data
+from tinybert.distill.texts import load_data, refuse_new_texts
 from tinybert.distill.trainer import use_bf16
 from tinybert.distill.words import Split, like, splitter
 from tinybert.errors import ConfigError
@@ -53,6 +53,8 @@ def augment(recipe: Recipe, to: str | Path, say: Say = print) -> Path:
         settings = settings.model_copy(update={"source": "embeddings"})
     check_source(settings)
     data = load_data(recipe, say)
+    if data.task == "tagging":
+        refuse_new_texts(recipe.model_copy(update={"augment": settings}))
     check_target(to, data)
     model = recipe.teacher.model
     if not has_head(model):

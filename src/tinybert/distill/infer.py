@@ -24,6 +24,8 @@ from tinybert.distill.published import (
 )
 from tinybert.errors import MissingExtraError, UnsupportedModelError
 from tinybert.first_token import first_token_only
+from tinybert.heads import gives_tags
+from tinybert.tags import word_logits
 from tinybert.text import Tokenizer, pad_batch
 
 __all__ = [
@@ -93,24 +95,28 @@ def _check_folder(path: Path) -> None:
         )
 
 
-def load_classifier(model: str | Path, **settings: Any) -> PreTrainedModel:
-    """Load a sequence classifier in eval mode; a missing head is made anew (see ``load_report``).
+def load_classifier(
+    model: str | Path, *, tags: bool | None = None, **settings: Any
+) -> PreTrainedModel:
+    """Load a classifier in eval mode; a missing head is made anew (see ``load_report``).
 
     Args:
         model: A folder, a hub id, or ``sentence-transformers/all-MiniLM-L6-v2``.
+        tags: Whether it shall give an answer for each token; None follows its config.
         settings: Config values to set, such as ``num_labels`` or ``id2label``.
 
     Raises:
         UnsupportedModelError: No such model, or not a whole encoder that can classify.
     """
-    return load_report(model, **settings).model
+    return load_report(model, tags=tags, **settings).model
 
 
-def load_report(model: str | Path, **settings: Any) -> Loaded:
-    """Load a sequence classifier in eval mode and say how it differs from its checkpoint.
+def load_report(model: str | Path, *, tags: bool | None = None, **settings: Any) -> Loaded:
+    """Load a classifier in eval mode and say how it differs from its checkpoint.
 
     Args:
         model: A folder, a hub id, or ``sentence-transformers/all-MiniLM-L6-v2``.
+        tags: Whether it shall give an answer for each token; None follows its config.
         settings: Config values to set, such as ``num_labels`` or ``id2label``.
 
     Returns:
@@ -126,13 +132,13 @@ def load_report(model: str | Path, **settings: Any) -> Loaded:
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     try:
-        return open_classifier(place, read_config(place, **settings))
+        return open_classifier(place, read_config(place, **settings), tags=tags)
     except BROKEN as error:
         why = reason(error)
         if _SAFE in why:
             why = f"it is published without {_SAFE}; {_PICKLED}; {BY_HAND.format(model)}"
         raise UnsupportedModelError(
-            f"{model} cannot be loaded as a sequence classifier: {why}"
+            f"{model} cannot be loaded as a {'token' if tags else 'sequence'} classifier: {why}"
         ) from error
     finally:
         transformers_logging.set_verbosity(quiet)
@@ -168,28 +174,31 @@ def batches_by_length(lengths: Sequence[int], batch_size: int) -> list[list[int]
 
 def predict_logits(
     model: str | Path | PreTrainedModel,
-    texts: Sequence[str],
+    texts: Sequence[Any],
     texts2: Sequence[str] | None = None,
     *,
     max_length: int,
     tokenizer: Tokenizer | None = None,
     batch_size: int = 32,
     every_token: bool = False,
+    outside: int = 0,
 ) -> npt.NDArray[np.float32]:
     """Return a PyTorch model's logits for texts or pairs; sorted by length inside, order kept.
 
     Args:
         model: A classifier's folder, or the model itself (then ``tokenizer`` is needed).
-        texts: N texts.
+        texts: N texts; for a model that tags, each may be a list of words.
         texts2: N second texts, or None.
         max_length: Longest input in tokens.
         tokenizer: The tokenizer; read from the folder if None.
         batch_size: Texts a forward pass.
         every_token: Run the last layer on every token, as the model was written, rather than on
             the one that its head reads.
+        outside: For a model that tags: index of the tag of words past ``max_length``.
 
     Returns:
-        Float32 (N, C); C = 1 for regression.
+        Float32 (N, C); C = 1 for regression. Of a model that tags (W, C): a row for each word of
+        the texts, text after text, that of its first token.
     """
     if isinstance(model, PreTrainedModel):
         network = model
@@ -197,8 +206,12 @@ def predict_logits(
     else:
         network = load_classifier(model)
         tokenizer = tokenizer or Tokenizer(resolve(model), max_length=max_length)
-    ids, type_ids = tokenizer.encode(texts, texts2)
-    logits = np.zeros((len(ids), int(network.config.num_labels or 1)), dtype=np.float32)
+    tagged = tokenizer.align(texts) if gives_tags(network) else None
+    if tagged is None:
+        ids, type_ids = tokenizer.encode(texts, texts2)
+    else:
+        ids, type_ids = [text.ids for text in tagged], [text.type_ids for text in tagged]
+    logits: list[Any] = [None] * len(ids)
     training = network.training
     network.eval()
     takes_types = "token_type_ids" in network.forward.__code__.co_varnames and has_types(network)
@@ -209,9 +222,14 @@ def predict_logits(
             if not takes_types:
                 del batch["token_type_ids"]
             tensors = {k: torch.from_numpy(v).to(network.device) for k, v in batch.items()}
-            logits[rows] = network(**tensors).logits.float().cpu().numpy()
+            for i, found in zip(rows, network(**tensors).logits.float().cpu().numpy(), strict=True):
+                logits[i] = found
     network.train(training)
-    return logits
+    none = np.zeros((0, int(network.config.num_labels or 1)), dtype=np.float32)
+    if tagged is None:
+        return np.stack(logits) if logits else none
+    pairs = zip(logits, tagged, strict=True)
+    return np.concatenate([none, *(word_logits(x, text.firsts, outside) for x, text in pairs)])
 
 
 def has_types(model: PreTrainedModel) -> bool:

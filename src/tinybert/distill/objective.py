@@ -22,6 +22,8 @@ from tinybert.losses import (
     multilabel_loss,
     prediction_loss,
     regression_loss,
+    tag_loss,
+    token_loss,
 )
 from tinybert.observe import Observer
 
@@ -81,6 +83,7 @@ class Objective(nn.Module):
         attention_mask: Tensor,
         token_type_ids: Tensor,
         labels: Tensor | None = None,
+        word_mask: Tensor | None = None,
         **teacher: Tensor,
     ) -> Mapping[str, Any]:
         """Return the loss of a batch and its parts.
@@ -89,12 +92,15 @@ class Objective(nn.Module):
             input_ids: Int64 (B, T).
             attention_mask: Int64 (B, T), 1 on tokens.
             token_type_ids: Int64 (B, T).
-            labels: Int64 (B,); float (B,) for values, float (B, C) in multilabel;
-                ``NO_LABEL``, or NaN: it has none.
-            teacher: ``teacher_logits`` (B, C), ``hidden_N`` (B, T, E), ``scores_N`` (B, H, T, T).
+            labels: Int64 (B,); float (B,) for values, float (B, C) in multilabel, int64 (B, T) in
+                tagging; ``NO_LABEL``, or NaN: it has none.
+            word_mask: Bool (B, T), True on the first token of each word; in tagging alone.
+            teacher: ``teacher_logits`` (B, C), in tagging (B, T, C), ``hidden_N`` (B, T, E),
+                ``scores_N`` (B, H, T, T).
 
         Returns:
-            ``loss`` (scalar), ``logits`` (B, C), ``parts`` (each loss before its weight, by name).
+            ``loss`` (scalar), ``logits`` (B, C) or (B, T, C), ``parts`` (each loss before its
+            weight, by name).
         """
         stage, count = self._stage, len(self._map)
         hidden = ([0] if stage.embedding else []) + (
@@ -109,7 +115,7 @@ class Objective(nn.Module):
             ).logits.float()
         pad_mask = attention_mask == 0
         weighted = self._layer_parts(seen, teacher, pad_mask)
-        weighted |= self._answer_parts(logits, labels, teacher)
+        weighted |= self._answer_parts(logits, labels, word_mask, teacher)
         loss = torch.stack([weight * part for weight, part in weighted.values()]).sum()
         parts = {name: part.detach() for name, (_, part) in weighted.items()}
         return {"loss": loss, "logits": logits, "parts": parts}
@@ -137,7 +143,11 @@ class Objective(nn.Module):
         return parts
 
     def _answer_parts(
-        self, logits: Tensor, labels: Tensor | None, teacher: Mapping[str, Tensor]
+        self,
+        logits: Tensor,
+        labels: Tensor | None,
+        word_mask: Tensor | None,
+        teacher: Mapping[str, Tensor],
     ) -> dict[str, tuple[float, Tensor]]:
         """Return weight and value of the losses on the answers."""
         stage = self._stage
@@ -148,13 +158,20 @@ class Objective(nn.Module):
                 loss = regression_loss(logits, target)
             elif self._task == "multilabel":
                 loss = multilabel_loss(logits, target, stage.temperature)
+            elif word_mask is not None:
+                loss = token_loss(logits, target, word_mask, stage.temperature)
             else:
                 loss = prediction_loss(logits, target, stage.temperature)
             parts["prediction"] = (stage.prediction, loss)
         if stage.hard_labels:
             if labels is None:
                 raise ConfigError("hard_labels is above 0 but the data have no labels")
-            parts["labels"] = (stage.hard_labels, self._labels_loss(logits, labels))
+            loss = (
+                self._labels_loss(logits, labels)
+                if word_mask is None
+                else tag_loss(logits, labels, word_mask, NO_LABEL)
+            )
+            parts["labels"] = (stage.hard_labels, loss)
         return parts
 
     def _labels_loss(self, logits: Tensor, labels: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ from tinybert.distill.infer import batches_by_length, has_types
 from tinybert.distill.processes import first_alone
 from tinybert.errors import ConfigError
 from tinybert.first_token import first_token_only
+from tinybert.heads import gives_tags
 from tinybert.observe import Observer
 from tinybert.text import Tokenizer, pad_batch
 
@@ -34,6 +35,14 @@ _LABELS = {
     "multilabel": datasets.List(datasets.Value("float32")),
     "ranking": datasets.Value("float32"),
     "regression": datasets.Value("float32"),
+    "tagging": datasets.List(datasets.Value("int64")),
+}
+
+
+_ROW = {
+    "input_ids": datasets.List(datasets.Value("int32")),
+    "token_type_ids": datasets.List(datasets.Value("int8")),
+    "length": datasets.Value("int32"),
 }
 
 
@@ -46,24 +55,21 @@ def tokenize(split: Dataset, tokenizer: Tokenizer, data: TaskData) -> Dataset:
     """Return the rows a model reads.
 
     Args:
-        split: Columns ``text``, ``text2`` (pairs only) and ``label``, None where nobody gave one.
+        split: Columns ``text``, ``text2`` (pairs only), ``words`` (tagging only) and ``label``,
+            None where nobody gave one.
         tokenizer: The model's tokenizer.
         data: The task.
 
     Returns:
         Columns ``input_ids`` and ``token_type_ids`` (lists of int), ``length`` (tokens) and
         ``labels`` (int64 class, float32 target, or C floats); ``NO_LABEL``, or NaN, where there is
-        none.
+        none. In tagging ``labels`` holds T of them, ``NO_LABEL`` but on the first token of each
+        word, and ``firsts`` where those tokens stand.
     """
+    if data.task == "tagging":
+        return _tokenize_words(split, tokenizer)
     ids, types = tokenizer.encode(split["text"], split["text2"] if data.pair else None)
-    features = datasets.Features(
-        {
-            "input_ids": datasets.List(datasets.Value("int32")),
-            "token_type_ids": datasets.List(datasets.Value("int8")),
-            "length": datasets.Value("int32"),
-            "labels": _LABELS[data.task],
-        }
-    )
+    features = datasets.Features(_ROW | {"labels": _LABELS[data.task]})
     missing: Any = math.nan if data.task in VALUED else NO_LABEL
     if data.task == "multilabel":
         missing = [math.nan] * len(data.labels)
@@ -73,6 +79,27 @@ def tokenize(split: Dataset, tokenizer: Tokenizer, data: TaskData) -> Dataset:
         "length": [len(row) for row in ids],
         "labels": [missing if label is None else label for label in split["label"]],
     }
+    return Dataset.from_dict(columns, features=features)
+
+
+def _tokenize_words(split: Dataset, tokenizer: Tokenizer) -> Dataset:
+    """Return the rows of texts that are tagged; the tokenizer cuts those not given in words."""
+    given = split["words"] if "words" in split.column_names else [None] * len(split)
+    texts = [
+        text if words is None else words for words, text in zip(given, split["text"], strict=True)
+    ]
+    aligned = tokenizer.align(texts)
+    columns: dict[str, list[Any]] = {name: [] for name in (*_ROW, "labels", "firsts")}
+    for text, tags in zip(aligned, split["label"], strict=True):
+        labels = [NO_LABEL] * len(text.ids)
+        for first, tag in zip(text.firsts, tags or [NO_LABEL] * len(text.firsts), strict=True):
+            if first >= 0:
+                labels[first] = tag
+        row = (text.ids, text.type_ids, len(text.ids), labels, [i for i in text.firsts if i >= 0])
+        for name, value in zip(columns, row, strict=True):
+            columns[name].append(value)
+    firsts = datasets.List(datasets.Value("int32"))
+    features = datasets.Features(_ROW | {"labels": _LABELS["tagging"], "firsts": firsts})
     return Dataset.from_dict(columns, features=features)
 
 
@@ -104,8 +131,8 @@ def add_teacher_outputs(
         say: Told whether the outputs came from disk or are being computed.
 
     Returns:
-        The rows plus ``teacher_logits`` (C floats) and, flattened to float16, ``hidden_N`` (T·E)
-        and ``scores_N`` (H·T·T).
+        The rows plus ``teacher_logits`` (C floats, or T·C of a teacher that tags) and, flattened to
+        float16, ``hidden_N`` (T·E) and ``scores_N`` (H·T·T).
 
     Raises:
         ConfigError: The outputs would not fit on the disk.
@@ -231,26 +258,38 @@ class Collator:
         self._pad_id, self._heads = pad_id, heads
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Tensor]:
-        """Return ids, mask, segments, labels and the teacher's outputs as tensors."""
+        """Return ids, masks, segments, labels and the teacher's outputs as tensors."""
         batch = pad_batch(
             [row["input_ids"] for row in rows],
             [row["token_type_ids"] for row in rows],
             self._pad_id,
         )
         tensors = {name: torch.from_numpy(array) for name, array in batch.items()}
-        tensors["labels"] = torch.from_numpy(np.asarray([row["labels"] for row in rows]))
+        if tagged := "firsts" in rows[0]:
+            shape = batch["input_ids"].shape
+            labels = np.full(shape, NO_LABEL, dtype=np.int64)
+            word_mask = np.zeros(shape, dtype=bool)
+            for i, row in enumerate(rows):
+                labels[i, : len(row["labels"])] = row["labels"]
+                word_mask[i, row["firsts"]] = True
+            tensors |= {
+                "labels": torch.from_numpy(labels),
+                "word_mask": torch.from_numpy(word_mask),
+            }
+        else:
+            tensors["labels"] = torch.from_numpy(np.asarray([row["labels"] for row in rows]))
         for name in rows[0]:
-            if name == "teacher_logits":
+            if name == "teacher_logits" and not tagged:
                 stacked = np.stack([np.asarray(row[name], dtype=np.float32) for row in rows])
                 tensors[name] = torch.from_numpy(stacked)
-            elif name.startswith(("hidden_", "scores_")):
+            elif name.startswith(("hidden_", "scores_", "teacher_logits")):
                 tensors[name] = torch.from_numpy(self._restore(name, rows))
         return tensors
 
     def _restore(self, name: str, rows: list[dict[str, Any]]) -> np.ndarray:
-        """Pad flattened outputs back to (B, T, E) or (B, H, T, T)."""
+        """Pad flattened outputs back to (B, T, E), (B, T, C) or (B, H, T, T)."""
         longest = max(len(row["input_ids"]) for row in rows)
-        if name.startswith("hidden_"):
+        if not name.startswith("scores_"):
             width = len(rows[0][name]) // len(rows[0]["input_ids"])
             full = np.zeros((len(rows), longest, width), dtype=np.float32)
             for out, row in zip(full, rows, strict=True):
@@ -266,9 +305,9 @@ class Collator:
 
 def _unpadded(name: str, array: np.ndarray, tokens: int) -> np.ndarray:
     """Cut padding off one row of an output and flatten it."""
-    if name.startswith("hidden_"):
-        return array[:tokens].reshape(-1)
-    return array[:, :tokens, :tokens].reshape(-1) if name.startswith("scores_") else array
+    if name.startswith("scores_"):
+        return array[:, :tokens, :tokens].reshape(-1)
+    return array[:tokens].reshape(-1) if array.ndim == 2 else array
 
 
 def _names(hidden: Sequence[int], scores: Sequence[int]) -> list[str]:
@@ -305,7 +344,8 @@ def _predicted_bytes(
     config: Any = teacher.config
     states = int(lengths.sum()) * int(config.hidden_size) * len(hidden)
     maps = int((lengths**2).sum()) * int(config.num_attention_heads) * len(scores)
-    return 2 * (states + maps) + 4 * len(rows) * int(config.num_labels)
+    answers = int(lengths.sum()) if gives_tags(teacher) else len(rows)
+    return 2 * (states + maps) + 4 * answers * int(config.num_labels)
 
 
 def _check_disk(folder: Path, size: int) -> None:

@@ -14,13 +14,13 @@ from tokenizers import Tokenizer as Backend
 from tokenizers import normalizers
 from transformers import (
     AutoConfig,
-    AutoModelForSequenceClassification,
     AutoTokenizer,
     BertTokenizer,
     PreTrainedModel,
 )
 
 from tinybert.errors import UnsupportedModelError
+from tinybert.heads import auto_class, claims_tags
 from tinybert.layout import guess_type, layout_of
 
 __all__ = [
@@ -179,17 +179,19 @@ def _guess(path: Path, values: dict[str, Any], names: Iterable[str]) -> str:
     return kind
 
 
-def open_classifier(place: str | Path, config: Any) -> Loaded:
-    """Load a sequence classifier in eval mode; only its head may be made anew.
+def open_classifier(place: str | Path, config: Any, *, tags: bool | None = None) -> Loaded:
+    """Load a classifier of texts or of tokens in eval mode; only its head may be made anew.
 
     Args:
         place: A folder or hub id with safetensors weights.
         config: The model's config.
+        tags: Whether it shall give an answer for each token; None follows the config.
 
     Raises:
         UnsupportedModelError: Weights of the encoder are missing or of another size.
     """
-    model, info = AutoModelForSequenceClassification.from_pretrained(
+    kind = auto_class(claims_tags(config) if tags is None else tags)
+    model, info = kind.from_pretrained(
         place,
         config=config,
         use_safetensors=True,

@@ -33,8 +33,9 @@ from tinybert.distill.teach import (
     save_model,
     settings_for,
 )
-from tinybert.distill.texts import extend, load_data
+from tinybert.distill.texts import extend, load_data, say_cut_words
 from tinybert.distill.trainer import run_stage, use_bf16
+from tinybert.errors import ConfigError
 from tinybert.mapping import layer_map
 from tinybert.mean_layer import add_mean_layer
 from tinybert.student import DROPOUTS
@@ -58,7 +59,8 @@ def teach(recipe: Recipe, say: Say = print) -> Path:
     say = spoken_once(say)
     run = open_folder(recipe)
     data = load_data(recipe, say)
-    teacher, _, _ = _teacher(recipe, data, run, say, {})
+    teacher, _, tokenizer = _teacher(recipe, data, run, say, {})
+    say_cut_words(data, tokenizer, say)
     return Path(teacher)
 
 
@@ -83,6 +85,7 @@ def distill(recipe: Recipe, say: Say = print) -> Path:
     data = load_data(recipe, say)
     seconds: dict[str, float] = {}
     folder, teacher, tokenizer = _teacher(recipe, data, run, say, seconds)
+    data = say_cut_words(data, tokenizer, say)
     teacher_dev = check_teacher(teacher, folder, tokenizer, data, recipe.max_length)
     say(f"teacher on dev: {_show(teacher_dev)}")
     student = start_student(recipe.student, teacher, recipe.seed, say)
@@ -104,12 +107,17 @@ def _teacher(
     recipe: Recipe, data: TaskData, run: Path, say: Say, seconds: dict[str, float]
 ) -> tuple[str, PreTrainedModel, Tokenizer]:
     """Return the teacher's folder, the teacher and its tokenizer; fine-tune it where needed."""
-    settings = recipe.teacher
+    settings, tags = recipe.teacher, data.task == "tagging"
     source = resolve(settings.model)
     ready = run / "teacher"
-    if settings.teach == "never" or (settings.teach == "auto" and has_head(source)):
+    if settings.teach == "never" and tags and not has_head(source, tags=True):
+        raise ConfigError(
+            f"teacher {settings.model} has no head that tags words; wanted a folder of a "
+            "*ForTokenClassification model, or teacher.teach = auto"
+        )
+    if settings.teach == "never" or (settings.teach == "auto" and has_head(source, tags=tags)):
         place = ready if not Path(source).is_dir() else Path(source)
-        model = _read(source, say)
+        model = _read(source, say, tags=tags)
         if not (place / "tokenizer.json").is_file():
             place = ready
             save_model(model, source, place)
@@ -117,7 +125,7 @@ def _teacher(
     if not (ready / "model.safetensors").is_file():
         set_seed(recipe.seed)
         dropout = {} if settings.dropout is None else dict.fromkeys(DROPOUTS, settings.dropout)
-        model = _read(source, say, **settings_for(data), **dropout)
+        model = _read(source, say, tags=tags, **settings_for(data), **dropout)
         if settings.pooling == "mean":
             add_mean_layer(model)
         if settings.freeze is not None:
@@ -139,9 +147,9 @@ def _teacher(
     return str(ready), load_classifier(ready), Tokenizer(ready, max_length=recipe.max_length)
 
 
-def _read(source: str, say: Say, **settings: Any) -> PreTrainedModel:
+def _read(source: str, say: Say, *, tags: bool, **settings: Any) -> PreTrainedModel:
     """Load a teacher and say which weights were left out and which are new."""
-    loaded = load_report(source, **settings)
+    loaded = load_report(source, tags=tags, **settings)
     if note := str(loaded):
         say(f"weights of {source}: {note}")
     return loaded.model

@@ -23,6 +23,7 @@ from tinybert.distill.published import holds_classifier, read_config, weight_nam
 from tinybert.distill.recipe import Recipe, Stage
 from tinybert.distill.trainer import run_stage, use_bf16
 from tinybert.errors import ConfigError, UnsupportedModelError
+from tinybert.heads import claims_tags
 from tinybert.layout import layout_of
 from tinybert.text import Tokenizer
 
@@ -32,19 +33,23 @@ __all__ = ["check_teacher", "dev_metrics", "fine_tune", "freeze", "has_head", "s
 _PROBLEMS = {
     "classification": "single_label_classification",
     "multilabel": "multi_label_classification",
+    "tagging": None,
 }
 
 
-def has_head(model: str | Path) -> bool:
+def has_head(model: str | Path, *, tags: bool = False) -> bool:
     """Whether a folder or hub id holds a fine-tuned classifier rather than a bare encoder.
 
     Its config must say so, or say nothing; in a folder the head's weights must be there as well.
+    Of a classifier of tokens (``tags``) the config must say so.
 
     Raises:
         UnsupportedModelError: No such model, or its config cannot be read.
     """
     place = resolve(model)
     config = read_config(place)
+    if tags:
+        return claims_tags(config)
     claims = any("SequenceClassification" in name for name in config.architectures or [])
     try:
         return holds_classifier(config, weight_names(place)) if Path(place).is_dir() else claims
@@ -120,12 +125,12 @@ def dev_metrics(
     model: PreTrainedModel, tokenizer: Tokenizer, data: TaskData
 ) -> Callable[[], dict[str, float]]:
     """Return a function that measures a model on dev."""
-    texts = list(data.dev["text"])
-    second = list(data.dev["text2"]) if data.pair else None
+    texts, second = data.texts("dev")
+    limit, outside = tokenizer.max_length, data.outside
 
     def measure() -> dict[str, float]:
         logits = predict_logits(
-            model, texts, second, max_length=tokenizer.max_length, tokenizer=tokenizer
+            model, texts, second, max_length=limit, tokenizer=tokenizer, outside=outside
         )
         return metrics.measure(data, "dev", logits)
 

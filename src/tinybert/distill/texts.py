@@ -1,14 +1,18 @@
 """The texts of a run: read from the recipe's data, and joined with those that have no label."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from datasets import Dataset, concatenate_datasets
 
 from tinybert import data as data_room
 from tinybert.data import TaskData
 from tinybert.distill.recipe import Recipe
+from tinybert.errors import ConfigError
+from tinybert.tags import scheme_of
+from tinybert.text import Tokenizer
 
-__all__ = ["extend", "load_data"]
+__all__ = ["extend", "load_data", "refuse_new_texts", "say_cut_words"]
 
 
 def load_data(recipe: Recipe, say: Callable[[str], None]) -> TaskData:
@@ -16,15 +20,61 @@ def load_data(recipe: Recipe, say: Callable[[str], None]) -> TaskData:
 
     Raises:
         DataError: The data cannot be used.
+        ConfigError: Texts shall be made of texts that are tagged word by word.
     """
     settings = recipe.data.model_dump()
     data = data_room.load(settings.pop("source"), **settings, seed=recipe.seed)
     counts = ", ".join(f"{name} {len(rows):,}" for name, rows in data.splits().items())
     what = f"{len(data.labels)} labels" if data.labels else "real-valued targets"
+    if data.task == "tagging":
+        what = f"{len(data.labels)} tags ({scheme_of(data.labels)})"
+        refuse_new_texts(recipe)
     say(f"data {data.name}: {counts}; {'pairs, ' if data.pair else ''}{what}")
     for note in data.notes:
         say(f"  {note}")
     return data
+
+
+def refuse_new_texts(recipe: Recipe) -> None:
+    """Refuse to cut or change texts whose words have tags.
+
+    Raises:
+        ConfigError: The recipe asks for it; all that do so are named.
+    """
+    asked = []
+    if recipe.augment.source != "none":
+        asked.append(f"augment.source is {recipe.augment.source}")
+    if recipe.student.crops:
+        asked.append(f"student.crops is {recipe.student.crops}")
+    if asked:
+        raise ConfigError(
+            f"{' and '.join(asked)}, but words that are tagged cannot be replaced or cut; give "
+            "more texts with --unlabelled instead"
+        )
+
+
+def say_cut_words(data: TaskData, tokenizer: Tokenizer, say: Callable[[str], None]) -> TaskData:
+    """Say how many words no token answers for, and note it.
+
+    Returns:
+        The data, with the note where there are such words.
+    """
+    if data.task != "tagging":
+        return data
+    counts = {}
+    for name in data.splits():
+        missing = [
+            first < 0 for text in tokenizer.align(data.texts(name)[0]) for first in text.firsts
+        ]
+        counts[name] = f"{sum(missing):,} of {len(missing):,} in {name}"
+    if all(count.startswith("0 ") for count in counts.values()):
+        return data
+    note = (
+        f"words past {tokenizer.max_length} tokens count as `{data.labels[data.outside]}`: "
+        f"{', '.join(counts.values())}"
+    )
+    say(f"  {note}")
+    return replace(data, notes=(*data.notes, note))
 
 
 def extend(rows: Dataset, texts: Dataset) -> Dataset:

@@ -5,6 +5,7 @@ from tinybert.losses.embedding import embedding_loss
 from tinybert.losses.hidden import hidden_loss
 from tinybert.losses.prediction import multilabel_loss, prediction_loss, regression_loss
 from tinybert.losses.relation import relation_loss
+from tinybert.losses.token import tag_loss, token_loss
 
 __all__ = [
     "attention_loss",
@@ -14,4 +15,6 @@ __all__ = [
     "prediction_loss",
     "regression_loss",
     "relation_loss",
+    "tag_loss",
+    "token_loss",
 ]

@@ -10,10 +10,12 @@ from tinybert.runtime.regress import Regressor
 from tinybert.runtime.rerank import Ranked, Reranker
 from tinybert.runtime.session import Session
 from tinybert.runtime.stream import Model, predict
+from tinybert.runtime.tag import Entity, Tagger
 
 __all__ = [
     "Classifier",
     "Embedder",
+    "Entity",
     "LabelSet",
     "Model",
     "MultiLabelClassifier",
@@ -22,6 +24,7 @@ __all__ = [
     "Regressor",
     "Reranker",
     "Session",
+    "Tagger",
     "load",
     "predict",
 ]
@@ -32,6 +35,7 @@ _KINDS: dict[str, type[Model]] = {
     "multilabel": MultiLabelClassifier,
     "ranking": Reranker,
     "regression": Regressor,
+    "tagging": Tagger,
 }
 
 
@@ -41,6 +45,7 @@ def load(
     threads: int | None = None,
     precision: str | None = None,
     batch_size: int = 32,
+    optimize: bool = True,
 ) -> Model:
     """Load a shipped folder.
 
@@ -49,15 +54,23 @@ def load(
         threads: Threads a call may use; None leaves it to the number of cores.
         precision: ``int8`` or ``fp32``; None takes what the card names.
         batch_size: Texts that run through the model together.
+        optimize: Let ONNX Runtime rewrite the graph; off, it runs as it was exported.
 
     Returns:
-        A classifier, one that gives any number of labels, an embedder, a reranker or a regressor,
-        as the card's task says. It may be shared by many threads.
+        A classifier, one that gives any number of labels, an embedder, a reranker, a regressor or
+        a tagger, as the card's task says. It may be shared by many threads.
 
     Raises:
         ArtifactError: The folder is damaged, incomplete or of a newer format.
         ConfigError: A setting is out of range, or the folder has no model of that precision.
     """
     card = read_card(path)
-    session = Session(path, card, threads=threads, precision=precision, batch_size=batch_size)
+    session = Session(
+        path,
+        card,
+        threads=threads,
+        precision=precision,
+        batch_size=batch_size,
+        optimize=optimize,
+    )
     return _KINDS[card.task](session)

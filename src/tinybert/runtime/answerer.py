@@ -1,12 +1,13 @@
 """What every loaded artifact has in common."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tinybert.artifact import Card
-from tinybert.runtime.session import Input, Session
+from tinybert.runtime.session import Session
 
 __all__ = ["Answerer"]
 
@@ -25,7 +26,7 @@ class Answerer:
         self.card: Card = session.card
         self.labels = session.card.labels
 
-    def logits(self, inputs: Iterable[Input]) -> npt.NDArray[np.float32]:
+    def logits(self, inputs: Iterable[Any]) -> npt.NDArray[np.float32]:
         """Return the model's raw outputs, in order.
 
         Args:

@@ -1,6 +1,6 @@
 """Runs an artifact's model over lists of inputs."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from tinybert.artifact import FP32, INT8, Card, check_files
 from tinybert.errors import ArtifactError, ConfigError, DataError
 from tinybert.text import Tokenizer, pad_batch
 
-__all__ = ["Input", "Session"]
+__all__ = ["Input", "Session", "shorten"]
 
 Input = str | tuple[str, str]
 _MODELS = {"int8": INT8, "fp32": FP32}
@@ -27,6 +27,7 @@ class Session:
         threads: Threads a call may use, at least 1; None leaves it to the number of cores.
         precision: ``int8``, ``fp32`` or None for the card's own.
         batch_size: Inputs that run together, at least 1.
+        optimize: Let ONNX Runtime rewrite the graph; off, it runs as it was exported.
 
     Raises:
         ArtifactError: A file is missing or altered, or the model cannot be run.
@@ -41,6 +42,7 @@ class Session:
         threads: int | None = None,
         precision: str | None = None,
         batch_size: int = 32,
+        optimize: bool = True,
     ) -> None:
         for name, value in (("threads", threads), ("batch_size", batch_size)):
             if value is not None and value < 1:
@@ -48,9 +50,11 @@ class Session:
         self.card = _with_precision(folder, card, precision)
         check_files(folder, self.card)
         self.batch_size = batch_size
-        self._tokenizer = Tokenizer(folder, max_length=card.max_length)
+        self.tokenizer = Tokenizer(folder, max_length=card.max_length)
         options = ort.SessionOptions()
         options.log_severity_level = 3
+        if not optimize:
+            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         if threads is not None:
             options.intra_op_num_threads = threads
             options.inter_op_num_threads = 1
@@ -70,6 +74,12 @@ class Session:
             raise ArtifactError(
                 f"{model} gives {found} values a text, the card wants {self._width}; export again"
             )
+        each, wanted = len(output.shape), 3 if card.task == "tagging" else 2
+        if each != wanted:
+            raise ArtifactError(
+                f"{model} has an output of {each} axes, the task {card.task} wants {wanted}; "
+                "export again"
+            )
 
     def logits(self, inputs: Iterable[Input]) -> npt.NDArray[np.float32]:
         """Return the model's raw outputs; sorted by length inside, order kept.
@@ -86,31 +96,43 @@ class Session:
         texts, texts2 = self._check(inputs)
         if not texts:
             return np.zeros((0, self._width), dtype=np.float32)
-        ids, type_ids = self._tokenizer.encode(texts, texts2)
-        order = sorted(range(len(ids)), key=lambda i: -len(ids[i]))
+        ids, type_ids = self.tokenizer.encode(texts, texts2)
         out = np.empty((len(ids), self._width), dtype=np.float32)
+        for rows, found in self.run(ids, type_ids):
+            out[rows] = found
+        return out
+
+    def run(
+        self, ids: Sequence[Sequence[int]], type_ids: Sequence[Sequence[int]]
+    ) -> Iterator[tuple[list[int], npt.NDArray[np.float32]]]:
+        """Run N sequences of token ids in batches of like length, the longest first.
+
+        Yields:
+            The places of B sequences, and the model's output for them: float32 (B, C), or
+            (B, T, C) of a model that tags.
+        """
+        order = sorted(range(len(ids)), key=lambda i: -len(ids[i]))
         for start in range(0, len(order), self.batch_size):
             rows = order[start : start + self.batch_size]
             batch = pad_batch(
-                [ids[i] for i in rows], [type_ids[i] for i in rows], self._tokenizer.pad_id
+                [ids[i] for i in rows], [type_ids[i] for i in rows], self.tokenizer.pad_id
             )
             (found,) = self._session.run(
                 [self._output], {name: batch[name] for name in self._inputs}
             )
-            out[rows] = found
-        return out
+            yield rows, found
 
     def _check(self, inputs: Iterable[Input]) -> tuple[list[str], list[str] | None]:
         """Split inputs into first and second texts; name the first that does not fit."""
         wanted = "a pair of texts (text, text2)" if self.card.pair else "a text"
         if isinstance(inputs, str):
-            raise DataError(f"one text was given; wanted a list: [{_short(inputs)}]")
+            raise DataError(f"one text was given; wanted a list: [{shorten(inputs)}]")
         if not isinstance(inputs, Iterable):
-            raise DataError(f"{_short(inputs)} was given; wanted a list, each item {wanted}")
+            raise DataError(f"{shorten(inputs)} was given; wanted a list, each item {wanted}")
         items: Sequence[Input] = list(inputs)
         for i, item in enumerate(items):
             if not (_is_pair(item) if self.card.pair else isinstance(item, str)):
-                raise DataError(f"input {i} is {_short(item)}; wanted {wanted}")
+                raise DataError(f"input {i} is {shorten(item)}; wanted {wanted}")
         if self.card.pair:
             return [item[0] for item in items], [item[1] for item in items]
         return [str(item) for item in items], None
@@ -123,7 +145,7 @@ def _is_pair(item: object) -> bool:
     )
 
 
-def _short(value: object) -> str:
+def shorten(value: object) -> str:
     """Return the start of a value's representation."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -6,6 +6,7 @@ import reprlib
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import asdict
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -22,20 +23,22 @@ from tinybert.runtime.regress import Regressor
 from tinybert.runtime.rerank import Reranker
 from tinybert.runtime.rows import Row, read_rows
 from tinybert.runtime.session import Input
+from tinybert.runtime.tag import Entity, Tagger
 
 __all__ = ["FORMATS", "Model", "predict", "write_rows"]
 
 FORMATS = ("text", "jsonl", "csv")
 _CHUNK = 256
-Answer = Prediction | LabelSet | npt.NDArray[np.float32] | float
+One = Prediction | LabelSet | Entity | npt.NDArray[np.float32] | float
 _HEADERS: dict[type, list[str]] = {
     Classifier: ["line", "label", "score"],
     Embedder: ["line", "vector"],
     MultiLabelClassifier: ["line", "labels", "scores"],
     Regressor: ["line", "value"],
     Reranker: ["line", "value"],
+    Tagger: ["line", "start", "end", "label", "score", "text"],
 }
-Model = Classifier | Embedder | MultiLabelClassifier | Regressor | Reranker
+Model = Classifier | Embedder | MultiLabelClassifier | Regressor | Reranker | Tagger
 
 
 def predict(
@@ -64,7 +67,9 @@ def predict(
         texts: Texts to answer; for a pair model they are taken two by two.
         file: A file instead, or ``-`` for standard input.
         out: Where answers go; standard output if None.
-        format: ``text`` (tab-separated), ``jsonl`` or ``csv``; each answer carries its line.
+        format: ``text`` (tab-separated), ``jsonl`` or ``csv``; each answer carries its line. Of a
+            model that tags, ``text`` and ``csv`` have a line for each entity, and none for a text
+            without any.
         text_column, text2_column: Columns of a table.
         threads, batch_size, precision: As for ``load``.
         threshold: Probability above which a label is given, for a model that gives several.
@@ -182,20 +187,24 @@ def _writer(model: Model, out: TextIO, format: str) -> Callable[[Row, Any], None
         table.writerow(_HEADERS[type(model)])
 
     def write(row: Row, answer: Any) -> None:
-        cells = [row.line, *_cells(answer)]
-        record = {"line": row.line, **_record(answer)}
-        if format == "csv":
-            table.writerow(cells)
-        elif format == "jsonl":
+        if format == "jsonl":
+            record = {"line": row.line, **_record(answer)}
             out.write(json.dumps(record, ensure_ascii=False) + "\n")
-        else:
-            out.write("\t".join(map(str, cells)) + "\n")
+            return
+        for cells in map(_cells, answer if isinstance(answer, list) else [answer]):
+            if format == "csv":
+                table.writerow([row.line, *cells])
+            else:
+                out.write("\t".join([str(row.line), *cells]) + "\n")
 
     return write
 
 
-def _cells(answer: Answer) -> list[str]:
+def _cells(answer: One) -> list[str]:
     """Return an answer as the cells of a table; several labels have a bar between."""
+    if isinstance(answer, Entity):
+        place = [str(answer.start), str(answer.end)]
+        return [*place, answer.label, f"{answer.score:.4f}", " ".join(answer.text.split())]
     if isinstance(answer, np.ndarray):
         return [" ".join(f"{number:.6g}" for number in answer)]
     if isinstance(answer, Prediction):
@@ -206,7 +215,7 @@ def _cells(answer: Answer) -> list[str]:
     return [f"{answer:.6g}"]
 
 
-def _record(answer: Answer) -> dict[str, Any]:
+def _record(answer: One | list[Entity]) -> dict[str, Any]:
     """Return an answer as a JSON object."""
     if isinstance(answer, np.ndarray):
         return {"vector": [float(number) for number in answer]}
@@ -214,4 +223,6 @@ def _record(answer: Answer) -> dict[str, Any]:
         return {"label": answer.label, "score": answer.score, "scores": answer.scores}
     if isinstance(answer, LabelSet):
         return {"labels": list(answer.labels), "scores": answer.scores}
+    if isinstance(answer, list):
+        return {"entities": [asdict(entity) for entity in answer]}
     return {"value": answer}

@@ -24,14 +24,22 @@ def _torch(job: dict[str, Any]) -> Any:
     import inspect
 
     import torch
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+    from transformers import (
+        AutoConfig,
+        AutoModelForSequenceClassification,
+        AutoModelForTokenClassification,
+        AutoTokenizer,
+    )
 
     torch.set_num_threads(job["threads"])
     tokenizer = AutoTokenizer.from_pretrained(job["folder"])
-    model = AutoModelForSequenceClassification.from_pretrained(job["folder"]).eval()
+    config = AutoConfig.from_pretrained(job["folder"])
+    tags = any("TokenClassification" in name for name in config.architectures or [])
+    kind = AutoModelForTokenClassification if tags else AutoModelForSequenceClassification
+    model = kind.from_pretrained(job["folder"]).eval()
     known = inspect.signature(model.forward).parameters
 
-    def answer(rows: list[Any]) -> list[int]:
+    def answer(rows: list[Any]) -> list[Any]:
         columns = list(zip(*rows, strict=True)) if job["pair"] else [rows]
         batch = tokenizer(
             *(list(column) for column in columns),
@@ -42,7 +50,7 @@ def _torch(job: dict[str, Any]) -> Any:
         )
         with torch.inference_mode():
             logits = model(**{k: v for k, v in batch.items() if k in known}).logits
-        found: list[int] = logits.softmax(-1).argmax(-1).tolist()
+        found: list[Any] = logits.softmax(-1).argmax(-1).tolist()
         return found
 
     return answer

@@ -11,6 +11,7 @@ from tinybert.artifact import CARD, read_card, write_card
 from tinybert.data import TaskData
 from tinybert.distill.infer import load_classifier, predict_logits, resolve
 from tinybert.errors import DataError
+from tinybert.heads import gives_tags
 from tinybert.ship.model_card import write_model_card
 from tinybert.text import Tokenizer
 
@@ -23,13 +24,13 @@ def evaluate(
     """Measure a model on a split; an artifact's figures are written into its card.
 
     Args:
-        path: An artifact, or a sequence classifier's folder or hub id.
+        path: An artifact, or a classifier's folder or hub id.
         data: The labelled data.
         split: ``train``, ``dev`` or ``test``.
         max_length: Longest input in tokens, for a folder; an artifact has its own.
 
     Returns:
-        The metrics of ``metrics.compute``.
+        The metrics of ``metrics.measure``.
 
     Raises:
         DataError: The split is missing, or the model's labels are not the data's.
@@ -49,26 +50,36 @@ def evaluate(
 def logits_of(
     path: str | Path, data: TaskData, split: str, *, max_length: int = 128
 ) -> npt.NDArray[np.float32]:
-    """Return a model's logits for a split, float32 (N, C), by the class that users call.
+    """Return a model's logits for a split, as ``metrics.measure`` takes them.
+
+    They come from the class that users call.
 
     Raises:
-        DataError: The model's labels are not the data's.
+        DataError: The model's labels are not the data's, or one of both is for words.
     """
-    rows = data.splits()[split]
-    texts, texts2 = list(rows["text"]), list(rows["text2"]) if data.pair else None
+    texts, texts2 = data.texts(split)
     if (Path(path) / CARD).is_file():
         model = runtime.load(path)
         if isinstance(model, runtime.Embedder):
             return _cosines(model, texts, texts2, data)
+        _check_kind(str(path), isinstance(model, runtime.Tagger), data)
         _check_labels(str(path), model.card.labels, data)
-        return model.logits(texts if texts2 is None else list(zip(texts, texts2, strict=True)))
+        return model.logits(data.inputs(split))
     network = load_classifier(path)
+    _check_kind(str(path), gives_tags(network), data)
     if data.labels:
         names = tuple(str(name) for name in (network.config.id2label or {}).values())
         if not all(name == f"LABEL_{i}" for i, name in enumerate(names)):
             _check_labels(str(path), names, data)
     tokenizer = Tokenizer(resolve(path), max_length=max_length)
-    return predict_logits(network, texts, texts2, max_length=max_length, tokenizer=tokenizer)
+    return predict_logits(
+        network,
+        texts,
+        texts2,
+        max_length=max_length,
+        tokenizer=tokenizer,
+        outside=data.outside,
+    )
 
 
 def _cosines(
@@ -81,6 +92,15 @@ def _cosines(
         )
     cosines: npt.NDArray[np.float32] = (model(texts) * model(texts2)).sum(axis=1, keepdims=True)
     return cosines
+
+
+def _check_kind(path: str, tags: bool, data: TaskData) -> None:
+    """Refuse to measure a model of words on labels of texts, and the other way round."""
+    if tags != (data.task == "tagging"):
+        raise DataError(
+            f"{path} {'tags words' if tags else 'labels texts'}, the data {data.name} are for "
+            f"{data.task}; wanted data of its own task"
+        )
 
 
 def _check_labels(path: str, labels: tuple[str, ...], data: TaskData) -> None:

@@ -19,7 +19,9 @@ from tinybert.artifact import CARD, FP32, VALUED, Card, hash_file, write_card
 from tinybert.distill.infer import has_types, load_classifier, longest_input, save_tokenizer
 from tinybert.errors import ConfigError
 from tinybert.first_token import first_token_only
+from tinybert.heads import gives_tags
 from tinybert.ship.model_card import write_model_card
+from tinybert.tags import OUTSIDE, odd_tag
 
 __all__ = ["OPSET", "build", "check_target", "export", "refresh_card"]
 
@@ -36,6 +38,7 @@ def export(
     labels: Sequence[str] | None = None,
     task: str | None = None,
     teacher: str = "",
+    outside: str | None = None,
 ) -> Path:
     """Write an artifact whose ONNX model takes any batch and any length up to ``max_length``.
 
@@ -43,26 +46,32 @@ def export(
     old artifact as it was.
 
     Args:
-        model: A sequence classifier's folder or hub id.
+        model: Folder or hub id of a classifier of texts or of tokens.
         to: The artifact's folder; an older artifact there is replaced.
         max_length: Longest input in tokens that the artifact accepts.
         pair: Whether an input is two texts.
         labels: Label names in logit order; None takes the model's own.
         task: One of ``artifact.TASKS``; None follows the model's config
-            (one logit without more: regression).
+            (one logit without more: regression; an answer for each token: tagging).
         teacher: Name of the teacher, for the card.
+        outside: In tagging, the tag of words past ``max_length``; None takes ``O``, or the first
+            tag where there is no ``O``.
 
     Returns:
         The artifact's folder.
 
     Raises:
         ConfigError: ``max_length`` is below 4 or exceeds the model's positions, the labels do not
-            fit the logits or are not all different, or ``to`` holds something that is no artifact.
+            fit the logits, are not all different or mix schemes of tags, the task is not one of
+            such a model, or ``to`` holds something that is no artifact.
         UnsupportedModelError: The model cannot be loaded.
     """
     check_target(to)
     network = load_classifier(model)
     card = _card(network, max_length, pair, labels, task, teacher)
+    if card.task == "tagging":
+        usual = OUTSIDE if OUTSIDE in card.labels else card.labels[0]
+        card = replace(card, outside=outside or usual)
     with first_token_only(network):
         return build(_Logits(network), network, card, model, to)
 
@@ -125,7 +134,7 @@ class _Logits(nn.Module):
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
     ) -> Tensor:
-        """Return logits (B, C)."""
+        """Return logits (B, C), or (B, T, C) of a model that tags."""
         types = {"token_type_ids": token_type_ids} if self.types else {}
         logits: Tensor = self.network(
             input_ids=input_ids, attention_mask=attention_mask, **types
@@ -158,12 +167,20 @@ def _card(
     config: Any = network.config
     count = int(config.num_labels)
     several = config.problem_type == "multi_label_classification"
-    task = task or ("multilabel" if several else "regression" if count == 1 else "classification")
+    tags = gives_tags(network)
+    if task is None:
+        task = "tagging" if tags else "multilabel" if several else "classification"
+        task = "regression" if count == 1 and task == "classification" else task
+    if tags != (task == "tagging") or (tags and pair):
+        kind = f"gives {'each word a tag' if tags else 'each text one answer'}"
+        raise ConfigError(f"the model {kind}; task {task}{' of pairs' if pair else ''} is another")
     names = labels or [str(config.id2label[i]) for i in range(count)]
     if task in VALUED:
         names = []
     if (len(names) or 1) != count:
         raise ConfigError(f"{len(names)} labels were given, the model has {count} logits")
+    if tags and (odd := odd_tag(names)) is not None:
+        raise ConfigError(f"tag `{odd}` of the model does not fit the scheme of its other tags")
     if len(set(names)) < len(names):
         raise ConfigError(f"labels are {', '.join(names)}; wanted each only once")
     if not 4 <= max_length <= longest_input(config):

@@ -2,12 +2,11 @@
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from tinybert import metrics
@@ -15,8 +14,10 @@ from tinybert._version import __version__
 from tinybert.artifact import CARD, VALUED
 from tinybert.data import TaskData
 from tinybert.ship import lost
+from tinybert.ship.lost_words import word_differences
 from tinybert.ship.measure import TIMED, Subject, measure
 from tinybert.ship.systems import NAMES, Run, System, answer
+from tinybert.tags import scheme_of
 
 __all__ = ["figures"]
 
@@ -52,7 +53,7 @@ def figures(
     for row in rows:
         row["kept"] = row["quality"][main] / best if best > 0 else None
     logits = {s.key: s.logits for s in systems if s.logits is not None}
-    targets = np.asarray(data.splits()[split]["label"])
+    targets = data.targets(split)
     found = {
         "format": 1,
         "tinybert": __version__,
@@ -60,6 +61,7 @@ def figures(
             "name": data.name,
             "task": data.task,
             "labels": list(data.labels),
+            "scheme": scheme_of(data.labels) if data.task == "tagging" else None,
             "pair": data.pair,
             "rows": {name: len(part) for name, part in data.splits().items()},
             "notes": list(data.notes),
@@ -121,7 +123,7 @@ def _compare(
     data: TaskData, split: str, logits: Mapping[str, Array], targets: Array
 ) -> dict[str, Any]:
     """Say what was lost on the way from teacher to student to artifact."""
-    texts = data.joined(split)
+    texts: list[Any] = data.joined(split)
     shown = {key: logits[key] for key in ("teacher", "student", "artifact") if key in logits}
     pair = ("student", "artifact")
     if data.task in VALUED:
@@ -136,14 +138,15 @@ def _compare(
     found: dict[str, Any] = {
         "recalls": lost.recalls(shown, targets, labels),
         "calibration": {k: asdict(metrics.calibration(v, targets)) for k, v in shown.items()},
-        "differences": lost.answer_differences(texts, shown, targets, labels, most=_MOST_TEXTS),
     }
-    if data.task == "classification":
+    if data.task in ("classification", "tagging"):
         found["confusion"] = {k: lost.confusion(v, targets, len(labels)) for k, v in shown.items()}
+    compare: Callable[..., dict[str, Any]] = lost.answer_differences
+    if data.task == "tagging":
+        texts, compare = data.texts(split)[0], word_differences
+    found["differences"] = compare(texts, shown, targets, labels, most=_MOST_TEXTS)
     if "artifact" in shown:
-        found["flips"] = lost.answer_differences(
-            texts, shown, targets, labels, between=pair, most=_MOST_FLIPS
-        )
+        found["flips"] = compare(texts, shown, targets, labels, between=pair, most=_MOST_FLIPS)
     return found
 
 

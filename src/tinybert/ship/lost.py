@@ -1,6 +1,6 @@
 """What a student lost and won against its teacher, class by class and text by text."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from tinybert.metrics import answers, sigmoid, softmax
 
-__all__ = ["answer_differences", "confusion", "recalls", "value_differences"]
+__all__ = ["answer_differences", "confusion", "listed", "recalls", "value_differences"]
 
 Array = npt.NDArray[Any]
 
@@ -83,19 +83,34 @@ def answer_differences(
         "neither": (a != b).any(axis=1) & ~right_a & ~right_b,
     }
     sure = np.minimum(*(_surety(logits[name], several=several) for name in between))
+
+    def entry(i: int) -> dict[str, Any]:
+        shown = {name: _answer(logits[name][i], labels, several) for name in logits}
+        return {"text": texts[i], "gold": _named(carried[i], labels)} | shown
+
+    return listed(kinds, sure, entry, most)
+
+
+def listed(
+    kinds: Mapping[str, Array], sure: Array, entry: Callable[[int], dict[str, Any]], most: int
+) -> dict[str, Any]:
+    """Count the texts of each kind, and list the surest of them.
+
+    Args:
+        kinds: By kind: whether each of N texts is of it.
+        sure: How surely each text is answered, (N,).
+        entry: Says of a text, by its place, what is shown.
+        most: Texts to list; of each kind at least a quarter of them, as far as there are.
+    """
     order = {
         kind: sorted(np.flatnonzero(mask), key=lambda i: -sure[i]) for kind, mask in kinds.items()
     }
     picked = _share({kind: len(rows) for kind, rows in order.items()}, most)
-    listed = []
-    for kind, rows in order.items():
-        for i in map(int, rows[: picked[kind]]):
-            entry = {"kind": kind, "text": texts[i], "gold": _named(carried[i], labels)}
-            listed.append(
-                entry | {name: _answer(logits[name][i], labels, several) for name in logits}
-            )
+    entries = [
+        {"kind": kind} | entry(int(i)) for kind, rows in order.items() for i in rows[: picked[kind]]
+    ]
     counts = {kind: int(mask.sum()) for kind, mask in kinds.items()}
-    return {"count": sum(counts.values()), **counts, "texts": listed}
+    return {"count": sum(counts.values()), **counts, "texts": entries}
 
 
 def value_differences(

@@ -4,10 +4,15 @@ import json
 from pathlib import Path
 
 from tinybert.artifact import FP32, INT8, Card, read_card, write_atomic
+from tinybert.tags import PLAIN, scheme_of
 
 __all__ = ["write_model_card"]
 
-_PIPELINES = {"embedding": "sentence-similarity", "ranking": "text-ranking"}
+_PIPELINES = {
+    "embedding": "sentence-similarity",
+    "ranking": "text-ranking",
+    "tagging": "token-classification",
+}
 
 
 def write_model_card(folder: str | Path) -> Path:
@@ -45,7 +50,9 @@ def _about(card: Card) -> str:
     kind = "pairs of texts" if card.pair else "texts"
     number = "any number" if card.task == "multilabel" else "one"
     does = (
-        f"gives {kind} {number} of {len(card.labels)} labels: {', '.join(card.labels)}"
+        _tagging(card)
+        if card.task == "tagging"
+        else f"gives {kind} {number} of {len(card.labels)} labels: {', '.join(card.labels)}"
         if card.labels
         else "turns texts into vectors that lie near each other where texts mean the same"
         if card.task == "embedding"
@@ -59,6 +66,14 @@ def _about(card: Card) -> str:
         f"{teacher} Inputs longer than {card.max_length} tokens are cut at the end (in a pair, the "
         "longer text first).\n"
     )
+
+
+def _tagging(card: Card) -> str:
+    """Say what a model does that tags words."""
+    if scheme_of(card.labels) == PLAIN:
+        return f"gives each word of a text one of {len(card.labels)} tags: {', '.join(card.labels)}"
+    kinds = sorted({tag[2:] for tag in card.labels} - {""})
+    return f"finds entities in texts ({', '.join(kinds)})" if kinds else "finds parts of texts"
 
 
 def _use(card: Card) -> str:
@@ -82,10 +97,11 @@ def _quality(card: Card) -> str:
             "",
         ]
     elif parity:
+        flips = "tag" if "words" in parity else "label"
         table += [
             f"Against the PyTorch model on {parity['texts']:,} held-out texts: largest logit "
-            f"difference {parity['max_logit_difference']:.4f}, {parity['label_flips']} label flips "
-            f"({parity['flip_rate']:.2%}), {parity['metric']} {parity['torch']:.4f} → "
+            f"difference {parity['max_logit_difference']:.4f}, {parity['label_flips']} {flips} "
+            f"flips ({parity['flip_rate']:.2%}), {parity['metric']} {parity['torch']:.4f} → "
             f"{parity['artifact']:.4f}.",
             "",
         ]

@@ -58,7 +58,7 @@ def _plots(report: Mapping[str, Any], drawn: Mapping[str, Any]) -> dict[str, str
     """Draw everything but the losses."""
     main, metric = report["metric"], METRIC_NAMES[report["metric"]]
     found = {}
-    row = next(row for row in report["systems"] if row["system"].startswith("tfidf"))
+    row = next(row for row in report["systems"] if row["system"].startswith(("tfidf", "features")))
     reference = (row["system"], row["name"], row["quality"][main])
     for name, cost, unit in (("size", "file_mb", "file, MB"), ("latency", "p50_ms", "p50, ms")):
         points = [

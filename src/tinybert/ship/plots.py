@@ -29,6 +29,9 @@ COLORS = {
     "tfidf": "#b07d48",
     "tfidf_ridge": "#b07d48",
     "tfidf_cosine": "#b07d48",
+    "majority_tag": "#8a8f98",
+    "lexicon": "#8f6be8",
+    "features": "#b07d48",
     "label_only": "#d9730d",
     "teacher": "#4c7ff0",
     "student": "#12a594",
@@ -193,7 +196,7 @@ def _loss_group(name: str) -> tuple[str, str]:
         return kind, ""
     if name == "loss":
         return _SUM, ""
-    if name in ("eval_accuracy", "eval_pearson"):
+    if name in ("eval_accuracy", "eval_pearson", "eval_entity_f1", "eval_token_accuracy"):
         return f"dev {name[5:]}", ""
     return "", ""
 

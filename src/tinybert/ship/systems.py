@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
-from tinybert import baselines, metrics, runtime
+from tinybert import baselines, metrics, runtime, tag_baselines
 from tinybert.artifact import read_card
 from tinybert.data import TaskData
 from tinybert.distill.infer import load_classifier, predict_logits
@@ -27,6 +26,9 @@ NAMES = {
     "tfidf": "TF-IDF + logistic regression",
     "tfidf_ridge": "TF-IDF + ridge regression",
     "tfidf_cosine": "TF-IDF cosine",
+    "majority_tag": "Most frequent tag",
+    "lexicon": "Each word's usual tag",
+    "features": "Logistic regression on words",
     "label_only": "Student without a teacher",
     "teacher": "Teacher",
     "student": "Student",
@@ -34,7 +36,12 @@ NAMES = {
 }
 
 
-_BASELINES = {"regression": ("mean", "tfidf_ridge"), "ranking": ("unordered", "tfidf_cosine")}
+_BASELINES = {
+    "regression": ("mean", "tfidf_ridge"),
+    "ranking": ("unordered", "tfidf_cosine"),
+    "tagging": ("majority_tag", "lexicon", "features"),
+}
+_ANSWERS = {"lexicon": tag_baselines.lexicon, "features": tag_baselines.features}
 
 
 @dataclass(frozen=True)
@@ -68,7 +75,7 @@ class System:
     Args:
         key: One of ``NAMES``.
         quality: Metrics by name.
-        logits: Float (N, C); None where a system has no logits of its own.
+        logits: Float (N, C), in tagging (W, C); None where a system has no logits of its own.
         parameters: Number of weights, if counted.
         file_mb: Size of the weights on disk, MB (10⁶ bytes), if on disk.
         precision: ``fp32``, ``int8`` or empty.
@@ -113,10 +120,11 @@ def open_run(folder: str | Path) -> Run:
 
 def answer(run: Run, data: TaskData, split: str) -> Iterator[System]:
     """Let every system answer the split, baselines first, the artifact last."""
-    simplest, tfidf = _BASELINES.get(data.task, ("majority", "tfidf"))
+    simplest, *others = _BASELINES.get(data.task, ("majority", "tfidf"))
     yield System(simplest, baselines.majority(data, split), parameters=0)
-    logits = baselines.tfidf(data, split)
-    yield System(tfidf, metrics.measure(data, split, logits), logits)
+    for key in others:
+        logits = _ANSWERS.get(key, baselines.tfidf)(data, split)
+        yield System(key, metrics.measure(data, split, logits), logits)
     for name, folder in run.models().items():
         if name == "artifact":
             yield _artifact(folder, data, split)
@@ -129,7 +137,14 @@ def _torch(key: str, folder: Path, max_length: int, data: TaskData, split: str) 
     texts, texts2 = data.texts(split)
     model = load_classifier(folder)
     tokenizer = Tokenizer(folder, max_length=max_length)
-    logits = predict_logits(model, texts, texts2, max_length=max_length, tokenizer=tokenizer)
+    logits = predict_logits(
+        model,
+        texts,
+        texts2,
+        max_length=max_length,
+        tokenizer=tokenizer,
+        outside=data.outside,
+    )
     size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
     return System(
         key,
@@ -143,10 +158,8 @@ def _torch(key: str, folder: Path, max_length: int, data: TaskData, split: str) 
 
 def _artifact(folder: Path, data: TaskData, split: str) -> System:
     """Read the shipped folder's answers through the class users call."""
-    texts, texts2 = data.texts(split)
     card = read_card(folder)
-    rows = texts if texts2 is None else list(zip(texts, texts2, strict=True))
-    logits = np.asarray(runtime.load(folder).logits(rows), dtype=np.float32).reshape(len(rows), -1)
+    logits = runtime.load(folder).logits(data.inputs(split))
     model = folder / card.model
     return System(
         "artifact",

@@ -21,6 +21,10 @@ METRIC_NAMES = {
     "spearman": "Spearman",
     "ndcg@10": "NDCG@10",
     "mrr@10": "MRR@10",
+    "entity_f1": "Entity F1",
+    "precision": "Precision",
+    "recall": "Recall",
+    "token_accuracy": "Token accuracy",
 }
 _WIDE = 140
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime as ort
 
 from tinybert import metrics, runtime
 from tinybert.artifact import FP32, INT8, VALUED, read_card, write_card
@@ -15,12 +14,21 @@ from tinybert.distill.infer import predict_logits
 from tinybert.errors import ArtifactError
 from tinybert.ship.embedder import verify_encoder
 from tinybert.ship.model_card import write_model_card
-from tinybert.text import Tokenizer, pad_batch
+from tinybert.tags import PLAIN, scheme_of, spans
 
 __all__ = ["verify"]
 
 _FP32_LIMIT = 1e-3
 _VALUE_LIMIT = 0.05
+# How many answers' worth of a metric one changed answer may cost, and of which answers it is one.
+_AT_STAKE = {
+    "accuracy": (1, "texts"),
+    "f1": (2, "texts"),
+    "matthews": (2, "texts"),
+    "micro_f1": (2, "texts"),
+    "entity_f1": (2, "entities"),
+    "token_accuracy": (1, "words"),
+}
 
 
 def verify(
@@ -43,24 +51,26 @@ def verify(
         artifact: The shipped folder.
         model: The Hugging Face folder it was exported from.
         data: Its dev split is used.
-        max_flips: Largest share of texts whose label differs, 0..1.
+        max_flips: Largest share of texts whose label differs (of words whose tag does), 0..1.
         max_drop: Largest loss in accuracy (or Pearson's r), 0..1.
 
     Returns:
-        What is written into the card: texts, largest and mean logit difference, flips, the metric
-        of both, limits, and whether it passed.
+        What is written into the card: texts (in tagging words and entities too), largest and mean
+        logit difference, flips, the metric of both, limits, and whether it passed.
 
     Raises:
         ArtifactError: A limit is exceeded; the card then says so too.
     """
     folder = Path(artifact)
     card = read_card(folder)
-    texts = list(data.dev["text"])
-    texts2 = list(data.dev["text2"]) if data.pair else None
+    texts, texts2 = data.texts("dev")
     if card.task == "embedding":
         return verify_encoder(folder, model, [*texts, *(texts2 or ())])
-    wanted = predict_logits(model, texts, texts2, max_length=card.max_length, every_token=True)
-    inputs: Any = texts if texts2 is None else list(zip(texts, texts2, strict=True))
+    limit, outside = card.max_length, card.labels.index(card.outside) if card.outside else 0
+    wanted = predict_logits(
+        model, texts, texts2, max_length=limit, every_token=True, outside=outside
+    )
+    inputs = data.inputs("dev")
     problems: list[str] = []
     parity: dict[str, Any] = {}
     for precision, name in (("fp32", FP32), ("int8", INT8)):
@@ -74,7 +84,7 @@ def verify(
             )
         figures = _compare(data, found, wanted)
         if precision == "fp32":
-            plain = _unoptimized(folder, name, card.max_length, texts, texts2)
+            plain = runtime.load(folder, precision="fp32", optimize=False).logits(inputs[:16])
             worst = float(np.abs(plain - wanted[: len(plain)]).max())
             figures["max_logit_difference_unoptimized"] = worst
             if max(worst, figures["max_logit_difference"]) > _FP32_LIMIT:
@@ -104,9 +114,12 @@ def _compare(
     difference = np.abs(found - wanted)
     flips = 0 if task in VALUED else _flips(task, found, wanted)
     values = {} if task != "regression" else {"spread": float(wanted.std())}
+    counts = {"texts": len(wanted)}
+    if task == "tagging":
+        counts = {"texts": len(data.dev), "words": len(wanted), "entities": _entities(data)}
     return {
         **values,
-        "texts": len(wanted),
+        **counts,
         "max_logit_difference": float(difference.max()),
         "mean_logit_difference": float(difference.mean()),
         "label_flips": flips,
@@ -115,6 +128,13 @@ def _compare(
         "torch": metrics.measure(data, "dev", wanted)[name],
         "artifact": metrics.measure(data, "dev", found)[name],
     }
+
+
+def _entities(data: TaskData) -> int:
+    """Count the entities of dev; 0 of plain tags."""
+    if scheme_of(data.labels) == PLAIN:
+        return 0
+    return sum(len(spans([data.labels[tag] for tag in row])) for row in data.dev["label"])
 
 
 def _flips(task: str, found: npt.NDArray[Any], wanted: npt.NDArray[Any]) -> int:
@@ -136,32 +156,19 @@ def _problems(
             f"{precision}: values differ by {figures['mean_logit_difference']:.3g} on average "
             f"(limit {limit:.3g}, {_VALUE_LIMIT:.0%} of their standard deviation)"
         )
-    allowed = metrics.chance(max_flips, figures["texts"])
+    what, thing = ("words", "tags") if "words" in figures else ("texts", "labels")
+    allowed = metrics.chance(max_flips, figures[what])
     if figures["label_flips"] > allowed:
         problems.append(
-            f"{precision}: {figures['label_flips']} of {figures['texts']} labels flip "
-            f"({figures['flip_rate']:.2%}; limit {max_flips:.2%}, {allowed} texts)"
+            f"{precision}: {figures['label_flips']} of {figures[what]} {thing} flip "
+            f"({figures['flip_rate']:.2%}; limit {max_flips:.2%}, {allowed} {what})"
         )
     drop = figures["torch"] - figures["artifact"]
-    answers = {"accuracy": 1, "f1": 2, "matthews": 2, "micro_f1": 2}.get(figures["metric"], 0)
-    least = answers * metrics.chance(max_drop, figures["texts"]) / figures["texts"]
+    answers, unit = _AT_STAKE.get(figures["metric"], (0, what))
+    count = max(1, figures[unit])
+    least = answers * metrics.chance(max_drop, count) / count
     if drop > max(max_drop, least) + 1e-9:
         problems.append(
             f"{precision}: {figures['metric']} falls by {drop:.4f} (limit {max_drop:g})"
         )
     return problems
-
-
-def _unoptimized(
-    folder: Path, name: str, max_length: int, texts: list[str], texts2: list[str] | None
-) -> npt.NDArray[np.float32]:
-    """Return logits of the first texts without ONNX Runtime's graph optimizations."""
-    options = ort.SessionOptions()
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = ort.InferenceSession(str(folder / name), options, providers=["CPUExecutionProvider"])
-    tokenizer = Tokenizer(folder, max_length=max_length)
-    ids, types = tokenizer.encode(texts[:16], texts2 and texts2[:16])
-    batch = pad_batch(ids, types, tokenizer.pad_id)
-    feed = {node.name: batch[node.name] for node in session.get_inputs()}
-    logits: npt.NDArray[np.float32] = session.run(["logits"], feed)[0]
-    return logits
