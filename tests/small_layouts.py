@@ -8,30 +8,33 @@ from transformers import (
     BertConfig,
     DistilBertConfig,
     ElectraConfig,
+    ErnieConfig,
     RobertaConfig,
     XLMRobertaConfig,
 )
 
-SIZES = {
-    "vocab_size": 50,
-    "hidden_size": 24,
-    "num_hidden_layers": 4,
-    "num_attention_heads": 4,
-    "intermediate_size": 48,
-    "max_position_embeddings": 40,
-    "num_labels": 3,
-}
-CONFIGS = {
-    "bert": BertConfig(**SIZES),
-    "roberta": RobertaConfig(**SIZES),
-    "xlm-roberta": XLMRobertaConfig(**SIZES),
-    "electra": ElectraConfig(**SIZES, embedding_size=24),
-    "electra-narrow": ElectraConfig(**SIZES, embedding_size=16),
-    "distilbert": DistilBertConfig(
-        vocab_size=50, dim=24, n_layers=4, n_heads=4, hidden_dim=48,
-        max_position_embeddings=40, num_labels=3,
-    ),
-}  # fmt: skip
+
+def configs(layers=4, labels=3, **more):
+    """Return a config for each layout; ELECTRA's also with embeddings narrower than its states."""
+    common = {"vocab_size": 50, "max_position_embeddings": 40, "num_labels": labels, **more}
+    sizes = common | {
+        "hidden_size": 24,
+        "num_hidden_layers": layers,
+        "num_attention_heads": 4,
+        "intermediate_size": 48,
+    }
+    return {
+        "bert": BertConfig(**sizes),
+        "ernie": ErnieConfig(**sizes),
+        "roberta": RobertaConfig(**sizes, type_vocab_size=1),
+        "xlm-roberta": XLMRobertaConfig(**sizes, type_vocab_size=2),
+        "electra": ElectraConfig(**sizes, embedding_size=24),
+        "electra-narrow": ElectraConfig(**sizes, embedding_size=16),
+        "distilbert": DistilBertConfig(**common, dim=24, n_layers=layers, n_heads=4, hidden_dim=48),
+    }
+
+
+CONFIGS = configs()
 
 
 def small_classifier(name):

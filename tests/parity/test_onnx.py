@@ -9,16 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from onnx import TensorProto, helper, numpy_helper
-from transformers import (
-    AutoModelForSequenceClassification,
-    BertConfig,
-    DistilBertConfig,
-    ElectraConfig,
-    RobertaConfig,
-    XLMRobertaConfig,
-)
+from transformers import AutoModelForSequenceClassification
 
 import tinybert
+from small_layouts import configs
 from tiny_models import save_word_tokenizer
 from tinybert.artifact import FP32, INT8, read_card
 from tinybert.distill.infer import has_types, load_classifier, longest_input, predict_logits
@@ -26,27 +20,7 @@ from tinybert.errors import ArtifactError, ConfigError
 from tinybert.ship.export import export
 from tinybert.ship.quantize import quantize, quantize_columns, quantize_rows
 
-SIZES = {
-    "vocab_size": 50,
-    "hidden_size": 24,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "intermediate_size": 48,
-    "max_position_embeddings": 40,
-    "num_labels": 3,
-    "initializer_range": 0.3,
-}
-CONFIGS = {
-    "bert": BertConfig(**SIZES),
-    "roberta": RobertaConfig(**SIZES, type_vocab_size=1),
-    "xlm-roberta": XLMRobertaConfig(**SIZES, type_vocab_size=2),
-    "electra": ElectraConfig(**SIZES, embedding_size=24),
-    "electra-narrow": ElectraConfig(**SIZES, embedding_size=16),
-    "distilbert": DistilBertConfig(
-        vocab_size=50, dim=24, n_layers=2, n_heads=4, hidden_dim=48,
-        max_position_embeddings=40, num_labels=3, initializer_range=0.3,
-    ),
-}  # fmt: skip
+CONFIGS = {name: c for name, c in configs(2, initializer_range=0.3).items() if name != "ernie"}
 SPECIAL = {0: ["[PAD]", "[UNK]", "[CLS]", "[SEP]"], 1: ["[CLS]", "[PAD]", "[SEP]", "[UNK]"]}
 LENGTHS = ([1], [2], [1, 2], [9, 1, 5], [40], [40, 3, 40, 1, 17], list(range(1, 34)))
 LEVELS = (ort.GraphOptimizationLevel.ORT_ENABLE_ALL, ort.GraphOptimizationLevel.ORT_DISABLE_ALL)

@@ -4,17 +4,10 @@ import numpy as np
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
-from transformers import (
-    AutoModelForTokenClassification,
-    BertConfig,
-    DistilBertConfig,
-    ElectraConfig,
-    ErnieConfig,
-    RobertaConfig,
-    XLMRobertaConfig,
-)
+from transformers import AutoModelForTokenClassification
 
 import tinybert
+from small_layouts import configs
 from tiny_models import WORDS, save_model
 from tinybert import layout
 from tinybert.distill.infer import load_classifier, predict_logits
@@ -26,27 +19,9 @@ from tinybert.ship.export import export
 from tinybert.student import adopt_head, make_student
 from tinybert.text import Tokenizer as Ours
 
-SIZES = {
-    "vocab_size": 50,
-    "hidden_size": 24,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "intermediate_size": 48,
-    "max_position_embeddings": 40,
-    "num_labels": 5,
-    "initializer_range": 0.3,
-}
 CONFIGS = {
-    "bert": BertConfig(**SIZES),
-    "ernie": ErnieConfig(**SIZES),
-    "roberta": RobertaConfig(**SIZES, type_vocab_size=1),
-    "xlm-roberta": XLMRobertaConfig(**SIZES, type_vocab_size=2),
-    "electra": ElectraConfig(**SIZES, embedding_size=24),
-    "distilbert": DistilBertConfig(
-        vocab_size=50, dim=24, n_layers=2, n_heads=4, hidden_dim=48,
-        max_position_embeddings=40, num_labels=5, initializer_range=0.3,
-    ),
-}  # fmt: skip
+    name: c for name, c in configs(2, 5, initializer_range=0.3).items() if "-narrow" not in name
+}
 
 
 @pytest.mark.parametrize("name", CONFIGS)
