@@ -31,7 +31,7 @@ DEMO: dict[str, Any] = {
     "layer_stage.epochs": 2,
     "layer_stage.learning_rate": 5e-4,
     "layer_stage.batch_size": 8,
-    "prediction_stage.epochs": 1,
+    "prediction_stage.epochs": 2,
     "prediction_stage.learning_rate": 1e-4,
     "prediction_stage.batch_size": 8,
 }
