@@ -11,13 +11,26 @@ from tinybert.labels import encode, label_names, merge_columns
 from tinybert.sources import Columns, find_columns, holds_tags
 from tinybert.tagged import encode_tags, select_words, tag_names
 
-__all__ = ["choose_columns", "learnable", "merged", "with_labels"]
+__all__ = ["choose_columns", "drop_unlabelled", "learnable", "merge_labels"]
 
 
-def merged(
+def merge_labels(
     raw: dict[str, Dataset], label: str | None, task: str, source: str | Path
 ) -> tuple[dict[str, Dataset], str | None, str]:
-    """Put columns of 0 and 1 together where ``label`` names several; return label and task too."""
+    """Put columns of 0 and 1 together where ``label`` names several, with commas between.
+
+    Args:
+        raw: Splits of a source by name; a test split may lack the columns.
+        label: Name of the label column, or of several.
+        task: As it was asked for.
+        source: What an error calls the data.
+
+    Returns:
+        The splits, the label's column and the task: as given, or ``label`` and ``multilabel``.
+
+    Raises:
+        DataError: A column is missing, or a value is neither 0 nor 1.
+    """
     if label is None or "," not in label or label in raw["train"].column_names:
         return raw, label, task
     names = [name.strip() for name in label.split(",")]
@@ -37,7 +50,17 @@ def choose_columns(
     label: str | None,
     task: str,
 ) -> tuple[Columns, str]:
-    """Return the columns, and the task, which they decide where they hold lists of words."""
+    """Return the columns, and the task, which they decide where they hold lists of words.
+
+    Args:
+        raw: Splits of a source by name.
+        source: What an error calls them.
+        text, text2, label: Given names; None finds the usual ones.
+        task: One of ``labels.TASKS``, or ``auto``.
+
+    Raises:
+        DataError: A column is missing, ranking lacks its second text, or tagging has one.
+    """
     if task == "auto" and text2 is None and holds_tags(raw["train"], text, label):
         task = "tagging"
     tagged = task == "tagging"
@@ -72,7 +95,7 @@ def learnable(
     Raises:
         DataError: A text, label or tag that cannot be used; line and value are named.
     """
-    origins = {name: raw[name].info.description or f"{source} {name}" for name in raw}
+    origins = {name: _origin(source, raw, name) for name in raw}
     if kind == "tagging":
         rows = {
             name: select_words(split, columns.text, columns.label, origins[name])
@@ -99,10 +122,17 @@ def learnable(
     return tuple(names), {n: s for n, s in splits.items() if len(s) or n == "train"}
 
 
-def with_labels(
+def drop_unlabelled(
     raw: dict[str, Dataset], label: str, ignored: tuple[str, ...], notes: list[str]
 ) -> dict[str, Dataset]:
-    """Leave out a test split without labels, and rows with a label that means none."""
+    """Leave out a test split without labels, and rows with a label that means none.
+
+    Args:
+        raw: Splits of a source by name.
+        label: Column of the label.
+        ignored: Labels that mean none.
+        notes: Told what was left out.
+    """
     found = dict(raw)
     if "test" in found and label not in found["test"].column_names:
         del found["test"]

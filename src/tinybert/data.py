@@ -14,7 +14,7 @@ from datasets import Dataset, DatasetDict
 from tinybert import benchmarks
 from tinybert import datasets as embedded
 from tinybert.audit import count_oddities, cut_dev, drop_empty, find_leaks, row_keys
-from tinybert.columns import choose_columns, learnable, merged, with_labels
+from tinybert.columns import choose_columns, drop_unlabelled, learnable, merge_labels
 from tinybert.errors import ArtifactError, DataError
 from tinybert.labels import choose_task
 from tinybert.sources import Columns, read_splits
@@ -153,32 +153,29 @@ def load(
         DataError: Anything that makes the data unusable; file, line and value are named.
     """
     published = benchmarks.find(task) if "/" in task else None
+    dev_split: str | None = None
+    ignored: tuple[str, ...] = ()
     if published is not None:
         text, label = text or published.text, label or published.label
         text2, task = text2 or published.text2, published.task
+        dev_split, ignored = published.dev, published.ignored
     if source is None:
         source = published.hub if published else embedded.NAMES[0]
-    dev_split = published.dev if published else None
     raw = read_splits(source, language=language, dev=dev, test=test, dev_split=dev_split)
-    raw, label, task = merged(raw, label, task, source)
+    raw, label, task = merge_labels(raw, label, task, source)
     columns, task = choose_columns(raw, str(source), text, text2, label, task)
     notes: list[str] = []
-    raw = with_labels(raw, columns.label, published.ignored if published else (), notes)
+    raw = drop_unlabelled(raw, columns.label, ignored, notes)
     kind = choose_task(raw["train"][columns.label], task)
     labels, splits = learnable(raw, columns, kind, str(source), label_separator, notes)
     splits["train"] = drop_empty(splits["train"], notes)
     if "dev" not in splits:
-        splits["train"], splits["dev"] = cut_dev(splits["train"], dev_fraction, seed, kind)
-        cut = f"{len(splits['dev']):,} rows of train cut off{' by label' if labels else ''}"
-        notes.append(f"no dev split: {cut}, seed {seed}")
+        _cut_dev(splits, dev_fraction, seed, kind, labels, notes)
     splits = find_leaks(splits, drop_leaks, notes)
     count_oddities(splits, labels, kind, notes)
     _check_variety(splits["train"], kind, labels, str(source))
-    paths = [unlabelled] if isinstance(unlabelled, str | Path) else list(unlabelled)
-    if unlabelled_rows is not None and not paths:
-        raise DataError(f"unlabelled_rows is {unlabelled_rows}, but no unlabelled file is named")
     plain = Columns("text", None, "label") if kind == "tagging" else columns
-    pool = _pool(paths, plain, splits, unlabelled_rows, seed, notes)
+    pool = _pool(unlabelled, plain, splits, unlabelled_rows, seed, notes)
     return TaskData(
         train=splits["train"],
         dev=splits["dev"],
@@ -218,7 +215,7 @@ def load_rows(
         DataError: The file cannot be used, or a label is not one of the model's.
     """
     origin = str(path)
-    raw, label, task = merged(read_splits(path), label, task, path)
+    raw, label, task = merge_labels(read_splits(path), label, task, path)
     columns, task = choose_columns(raw, origin, text, text2, label, task)
     kind = choose_task(raw["train"][columns.label], task)
     found, splits = learnable(raw, columns, kind, origin, label_separator, [], labels)
@@ -289,8 +286,22 @@ def load_saved(run: str | Path) -> TaskData:
     )
 
 
+def _cut_dev(
+    splits: dict[str, Dataset],
+    fraction: float,
+    seed: int,
+    kind: str,
+    labels: tuple[str, ...],
+    notes: list[str],
+) -> None:
+    """Cut a dev split off train."""
+    splits["train"], splits["dev"] = cut_dev(splits["train"], fraction, seed, kind)
+    cut = f"{len(splits['dev']):,} rows of train cut off{' by label' if labels else ''}"
+    notes.append(f"no dev split: {cut}, seed {seed}")
+
+
 def _pool(
-    paths: Sequence[str | Path],
+    unlabelled: str | Path | Sequence[str | Path],
     columns: Columns,
     splits: dict[str, Dataset],
     rows: int | None,
@@ -298,7 +309,10 @@ def _pool(
     notes: list[str],
 ) -> Dataset | None:
     """Read the unlabelled texts that stand in no split."""
+    paths = [unlabelled] if isinstance(unlabelled, str | Path) else list(unlabelled)
     if not paths:
+        if rows is not None:
+            raise DataError(f"unlabelled_rows is {rows}, but no unlabelled file is named")
         return None
     held = {key for n, split in splits.items() if n != "train" for key in row_keys(split)}
     known = row_keys(splits["train"])

@@ -172,14 +172,14 @@ def _complete(
         return
     model: Any = teacher
     model.to("cuda" if torch.cuda.is_available() else "cpu")
-    todo = _Compute(teacher, pad_id, missing, bf16)
-    size = _predicted_bytes(rows, teacher, todo.hidden, todo.scores)
+    compute = _Compute(teacher, pad_id, missing, bf16)
+    size = _predicted_bytes(rows, teacher, compute.hidden, compute.scores)
     folder.mkdir(parents=True, exist_ok=True)
     _check_disk(folder, size)
     what = ", ".join(missing)
     say(f"teacher outputs: computing {what} of {len(rows):,} texts once ({size / 1e6:,.0f} MB)")
     rows.map(
-        todo,
+        compute,
         batched=True,
         batch_size=_CHUNK,
         writer_batch_size=_CHUNK,

@@ -89,13 +89,7 @@ def run_stage(
         module.load_state_dict(load_file(place / _FINAL))
         return module
     place.mkdir(parents=True, exist_ok=True)
-    length: dict[str, Any]
-    if isinstance(dataset, IterableDataset):
-        assert steps is not None
-        span, length = steps, {"max_steps": steps}
-    else:
-        span = math.ceil(len(dataset) / (batch_size * processes.count()))
-        length = {"num_train_epochs": epochs}
+    span, length = _length(dataset, epochs, steps, batch_size)
     arguments = TrainingArguments(
         output_dir=str(place),
         learning_rate=learning_rate,
@@ -127,6 +121,20 @@ def run_stage(
         if first:
             _finish(place, module, trainer)
     return module
+
+
+def _length(
+    dataset: Dataset | IterableDataset[dict[str, Any]],
+    epochs: float | None,
+    steps: int | None,
+    batch_size: int,
+) -> tuple[int, dict[str, Any]]:
+    """Return the steps of an epoch, or of a whole stream, and what the trainer is told."""
+    if isinstance(dataset, IterableDataset):
+        assert steps is not None
+        return steps, {"max_steps": steps}
+    span = math.ceil(len(dataset) / (batch_size * processes.count()))
+    return span, {"num_train_epochs": epochs}
 
 
 def _measuring(every: int, measured: bool, keep_best: str | None) -> dict[str, Any]:
