@@ -3,13 +3,17 @@
 import json
 import random
 
+import numpy as np
 import pytest
 import torch
+from datasets import Dataset
+from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer as Backend
 from tokenizers import models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from small_layouts import CONFIGS
+from tinybert.data import TaskData, save
 from tinybert.distill.trim import trim
 from tinybert.errors import ConfigError, UnsupportedModelError
 from tinybert.text import Tokenizer, pad_batch
@@ -132,6 +136,52 @@ def test_a_trimmed_folder_answers_its_texts_as_before(folder, tmp_path):
     assert not (small / "vocab.txt").exists()
 
 
+@pytest.mark.parametrize("folder", ["bert"], indirect=True)
+def test_a_run_says_which_texts_its_model_reads(folder, tmp_path):
+    first, second, made = OWN[:4], OWN[4:8], OWN[8:12]
+    train = Dataset.from_dict({"text": first, "text2": second, "label": [0, 1, 0, 1]})
+    data = TaskData(train, train, None, "classification", ("a", "b"), True, "toy", "accuracy")
+    save(data, tmp_path / "data")
+    rows = [{"text": text, "text2": None, "origin": "a\u2028b"} for text in made]
+    lines = (json.dumps(row, ensure_ascii=False) for row in rows)
+    (tmp_path / "augmented.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    more = tmp_path / "more.jsonl"
+    more.write_text(json.dumps({"body": OWN[12]}) + "\n")
+    small = trim(folder, tmp_path / "small", text=[more], column="body")
+    old, new = (Backend.from_file(str(place / "tokenizer.json")) for place in (folder, small))
+    for text in OWN[:13]:
+        assert new.encode(text).tokens == old.encode(text).tokens
+    assert any(new.encode(text).tokens != old.encode(text).tokens for text in OTHER)
+
+
+@pytest.mark.parametrize("folder", ["bert", "roberta"], indirect=True)
+def test_special_tokens_get_their_new_ids(folder, tmp_path):
+    config = json.loads((folder / "config.json").read_text())
+    backend = Backend.from_file(str(folder / "tokenizer.json"))
+    backend.add_special_tokens(["[LAST]"])
+    backend.save(str(folder / "tokenizer.json"))
+    last, roberta = backend.token_to_id("[LAST]"), config["model_type"] == "roberta"
+    weights = load_file(folder / "model.safetensors")
+    name = next(name for name in weights if name.endswith("word_embeddings.weight"))
+    weights[name] = np.concatenate([weights[name], weights[name][:1] + 7])
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    for key in ("eos_token_id", "pad_token_id") if roberta else ("eos_token_id",):
+        config[key] = last
+    (folder / "config.json").write_text(json.dumps(config))
+    text = tmp_path / "own.txt"
+    text.write_text(OWN[0], encoding="utf-8")
+    if roberta:
+        with pytest.raises(UnsupportedModelError, match="positions from its padding token's id"):
+            trim(folder, tmp_path / "small", text=[text])
+        return
+    small = trim(folder, tmp_path / "small", text=[text])
+    new = json.loads((small / "config.json").read_text())["eos_token_id"]
+    assert new == Backend.from_file(str(small / "tokenizer.json")).token_to_id("[LAST]") < last
+    table = load_file(small / "model.safetensors")[name]
+    assert np.array_equal(table[new], weights[name][last])
+
+
+@pytest.mark.parametrize("folder", ["bert"], indirect=True)
 def test_trim_refuses_what_it_cannot_trim(folder, tmp_path):
     with pytest.raises(ConfigError, match="lies in no run; name the texts it will read with --tex"):
         trim(folder, tmp_path / "small")

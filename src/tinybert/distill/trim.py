@@ -17,6 +17,7 @@ from tinybert.data import load_saved
 from tinybert.distill.processes import is_first
 from tinybert.distill.published import BROKEN, reason
 from tinybert.errors import ConfigError, UnsupportedModelError
+from tinybert.tables import read_table
 from tinybert.text import Tokenizer
 from tinybert.vocabulary import Cut, cut_vocabulary
 
@@ -107,8 +108,9 @@ def _texts(model: Path, text: Sequence[str | Path], column: str) -> Iterator[str
         yield from data.train["text2"] if data.pair else ()
     added = run / "augmented.jsonl"
     if inside and added.is_file():
-        for row in map(json.loads, added.read_text(encoding="utf-8").splitlines()):
-            yield from (row[name] for name in ("text", "text2") if row.get(name))
+        rows = read_table(added)
+        for name in {"text", "text2"} & set(rows.column_names):
+            yield from filter(None, rows[name])
     if text:
         yield from open_corpus(text, column).documents()
 
