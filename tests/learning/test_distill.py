@@ -114,13 +114,14 @@ def test_half_written_checkpoint_is_passed_over(settings):
     assert not folder.exists()
 
 
-def test_finished_run_trains_nothing_again(settings):
+def test_finished_run_trains_nothing_again_and_may_ship_within_other_limits(settings):
     folder = run(settings)
     times = {p: p.stat().st_mtime_ns for p in (folder / "stages").rglob("final.safetensors")}
-    run(settings)
+    run(settings, **{"ship.max_flips": 0.25})
     assert times == {
         p: p.stat().st_mtime_ns for p in (folder / "stages").rglob("final.safetensors")
     }
+    assert recipes.load(folder / "recipe.toml").ship.max_flips == 0.25
 
 
 def test_other_settings_in_the_same_folder_are_refused(settings):

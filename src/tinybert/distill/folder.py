@@ -13,11 +13,15 @@ from tinybert.errors import ConfigError
 
 __all__ = ["open_folder", "versions"]
 
+_FREE = ("out", "ship")
 _PACKAGES = ("torch", "transformers", "datasets", "tokenizers", "numpy")
 
 
 def open_folder(recipe: Any) -> Path:
     """Create the run's folder, or go on with one of the same recipe.
+
+    What decides no training may differ: where the folder is, and what is shipped within which
+    limits, so that a refused artifact does not cost a whole run.
 
     Args:
         recipe: Of any kind; its ``out`` is the folder.
@@ -52,10 +56,10 @@ def versions() -> dict[str, str]:
 def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
     """Return the dotted names under which two recipes differ."""
     found = []
-    for name in old.keys() | new.keys():
+    for name in (old.keys() | new.keys()) - ({*_FREE} if not prefix else set()):
         a, b = old.get(name), new.get(name)
         if isinstance(a, dict) and isinstance(b, dict):
             found += _differences(a, b, f"{prefix}{name}.")
-        elif a != b and prefix + name not in ("out",):
+        elif a != b:
             found.append(prefix + name)
     return found

@@ -34,6 +34,7 @@ DEMO: dict[str, Any] = {
     "prediction_stage.epochs": 2,
     "prediction_stage.learning_rate": 1e-4,
     "prediction_stage.batch_size": 8,
+    "ship.max_flips": 0.02,
 }
 LANGUAGES = ("en", "zh")
 
