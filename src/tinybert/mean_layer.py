@@ -18,12 +18,12 @@ def add_mean_layer(model: PreTrainedModel) -> None:
 
     h'_i = LayerNorm(h_i + 4 · mean_j h_j)
 
-    An encoder that was trained with mean pooling holds little in its first token, which is all that
-    a classifier's head reads. The layer's query matrix is zero, so every token attends alike to all
-    tokens that are not padding (keys stay random, else queries would have no gradient); value is
-    the identity, output 4 times it, the feed-forward adds nothing. The head's first matrix becomes
-    the identity. All of it can be learnt, and the model stays a plain one of its architecture, one
-    layer deeper.
+    An encoder that was trained with mean pooling was not asked to hold a text in its first token,
+    which is all that a classifier's head reads. The layer's query matrix is zero, so every token
+    attends alike to all tokens that are not padding (keys stay random, else queries would have no
+    gradient); value is the identity, output 4 times it, the feed-forward adds nothing. The head's
+    first matrix becomes the identity. All of it can be learnt, and the model stays a plain one of
+    its architecture, one layer deeper.
 
     Args:
         model: A sequence classifier of a known layout, changed in place, config included.

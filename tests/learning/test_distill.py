@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -52,26 +53,25 @@ def test_same_seed_same_student_and_other_seed_another(settings, tmp_path):
     assert any(not torch.equal(first[name], other[name]) for name in first)
 
 
-def test_a_second_student_reads_the_teachers_outputs_from_disk(settings, tmp_path):
-    said = []
+def test_further_students_read_the_teachers_outputs_from_disk(settings, tmp_path):
+    plain = run(settings | {"student.layers": 3, "out": str(tmp_path / "plain")})
+    shutil.rmtree(tmp_path / "cache")
     folder = run(settings)
-    more = {"teacher.model": str(folder / "teacher"), "out": str(tmp_path / "second")}
-    distill(recipes.load(None, settings | more | {"prediction_stage.epochs": 1}), said.append)
-    read = [line for line in said if "read from" in line]
-    assert len(read) == 2
-    assert not [line for line in said if "computing" in line]
+    more = settings | {"teacher.model": str(folder / "teacher")}
 
+    def said(**changes):
+        lines = []
+        distill(recipes.load(None, more | changes), lines.append)
+        return lines
 
-def test_a_student_of_other_layers_computes_only_those(settings, tmp_path):
-    said = []
-    folder = run(settings)
-    more = {"teacher.model": str(folder / "teacher"), "out": str(tmp_path / "second")}
-    distill(recipes.load(None, settings | more | {"student.layers": 3}), said.append)
-    layer = [line for line in said if "teacher outputs" in line and "hidden" in line]
+    same = said(out=str(tmp_path / "same"), **{"prediction_stage.epochs": 1})
+    assert len([line for line in same if "read from" in line]) == 2
+    assert not [line for line in same if "computing" in line]
+    other = said(out=str(tmp_path / "other"), **{"student.layers": 3})
+    layer = [line for line in other if "teacher outputs" in line and "hidden" in line]
     assert "teacher_logits, hidden_4 of 96 texts read" in layer[0]
     assert "computing hidden_1, hidden_3 of 96 texts" in layer[1]
-    plain = run(settings | {"student.layers": 3, "out": str(tmp_path / "third")})
-    first, second = weights(tmp_path / "second" / "student"), weights(plain / "student")
+    first, second = weights(tmp_path / "other" / "student"), weights(plain / "student")
     for name in first:
         torch.testing.assert_close(first[name], second[name], atol=1e-4, rtol=1e-3, msg=name)
 
@@ -106,26 +106,19 @@ def test_a_run_killed_in_every_stage_ends_with_the_same_student(
         torch.testing.assert_close(resumed[name], whole[name], atol=0, rtol=0, msg=name)
 
 
-def test_half_written_checkpoint_is_passed_over(settings):
-    folder = Path(settings["out"]) / "stages" / "layer" / "checkpoint-999"
-    folder.mkdir(parents=True)
-    (folder / "model.safetensors").write_bytes(b"half")
-    run(settings)
-    assert not folder.exists()
-
-
-def test_finished_run_trains_nothing_again_and_may_ship_within_other_limits(settings):
+def test_half_written_checkpoint_is_passed_over_and_a_finished_run_stays(settings):
+    half = Path(settings["out"]) / "stages" / "layer" / "checkpoint-999"
+    half.mkdir(parents=True)
+    (half / "model.safetensors").write_bytes(b"half")
     folder = run(settings)
+    assert not half.exists()
     times = {p: p.stat().st_mtime_ns for p in (folder / "stages").rglob("final.safetensors")}
+    assert len(times) == 4
     run(settings, **{"ship.max_flips": 0.25})
     assert times == {
         p: p.stat().st_mtime_ns for p in (folder / "stages").rglob("final.safetensors")
     }
     assert recipes.load(folder / "recipe.toml").ship.max_flips == 0.25
-
-
-def test_other_settings_in_the_same_folder_are_refused(settings):
-    run(settings)
     with pytest.raises(
         ConfigError, match=r"other settings \(student\.layers\); choose another --out"
     ):

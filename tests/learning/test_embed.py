@@ -141,8 +141,8 @@ def test_without_pairs_the_held_out_texts_choose(given):
     assert 0 < about["held_out"]["cosine"] < 1
 
 
-def test_vectors_that_moved_are_refused(wide, tmp_path):
-    folder = tmp_path / "artifact"
+def test_vectors_that_moved_are_refused(wide_encoder, tmp_path):
+    folder, wide = tmp_path / "artifact", wide_encoder(1, spread=0.1)
     export_encoder(wide, folder, max_length=16)
     other = load_encoder(wide)
     with torch.no_grad():

@@ -31,7 +31,7 @@ DEMO: dict[str, Any] = {
     "layer_stage.epochs": 2,
     "layer_stage.learning_rate": 5e-4,
     "layer_stage.batch_size": 8,
-    "prediction_stage.epochs": 2,
+    "prediction_stage.epochs": 1.5,
     "prediction_stage.learning_rate": 1e-4,
     "prediction_stage.batch_size": 8,
     "ship.max_flips": 0.02,
@@ -122,7 +122,7 @@ def demo(
     if language not in LANGUAGES:
         raise ConfigError(f"language is `{language}`; wanted {' or '.join(LANGUAGES)}")
     overrides = DEMO | {"data.language": language, "out": str(out), "seed": seed}
-    return distill(load(None, overrides), say, rounds=2)
+    return distill(load(None, overrides), say, rounds=1)
 
 
 def examples(run: str | Path, count: int = 3) -> list[tuple[str, str, float]]:
