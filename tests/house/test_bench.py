@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -57,3 +59,29 @@ def test_jobs_say_where_their_log_is(tmp_path):
         _jobs.start(str(script), {"no": 1}, tmp_path / "done", log, "a job")
     (tmp_path / "done").touch()
     _jobs.start(str(script), {"no": 1}, tmp_path / "done", log, "a job")
+
+
+@pytest.mark.usefixtures("bench")
+def test_a_demonstration_is_timed_whole_and_by_stage(monkeypatch):
+    import demo
+
+    asked = []
+
+    def tinybert(command, *, env, **_):
+        out = Path(command[command.index("--out") + 1])
+        asked.append((command[1:3], Path(env["TINYBERT_CACHE"]).parent == out.parent))
+        out.mkdir()
+        dev = {name: {"accuracy": share} for name, share in (("teacher", 0.75), ("student", 0.7))}
+        about = {"stages": {"teach": 71.61, "layer": 5.0}, "dev": dev}
+        (out / "run.json").write_text(json.dumps(about))
+
+    monkeypatch.setattr(demo.subprocess, "run", tinybert)
+    monkeypatch.setattr(sys, "argv", ["demo.py", "--rounds", "2"])
+    monkeypatch.setattr(demo, "write", lambda name, rows, *_, **__: asked.append((name, rows)))
+    demo.main()
+    assert asked[:2] == [(["demo", "--no-open"], True)] * 2
+    name, rows = asked[2]
+    assert (name, [row["round"] for row in rows]) == ("demo", [1, 2])
+    assert rows[0]["seconds"] >= 0
+    stages = {"teach_s": 71.6, "layer_s": 5.0, "dev_teacher": 0.75, "dev_student": 0.7}
+    assert stages.items() <= rows[0].items()
