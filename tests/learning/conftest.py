@@ -1,5 +1,6 @@
 """A tiny teacher folder and a tiny labelled table, both made in the test."""
 
+import gc
 import json
 import random
 import signal
@@ -17,6 +18,15 @@ WORDS = {
     "odd": ("blue", "seven", "north", "quartz", "violin"),
 }
 FILLER = ("a", "the", "film", "story", "very", "and", "was", "it", "this", "one")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _few_objects_to_collect():
+    """Keep what is imported out of the collections that end each training."""
+    import tinybert.distill.task  # noqa: F401
+
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
@@ -100,7 +110,10 @@ def labelled_rows():
 
 @pytest.fixture
 def table(tmp_path):
-    folder = tmp_path / "table"
+    return write_table(tmp_path / "table")
+
+
+def write_table(folder):
     folder.mkdir()
     for split, count, seed in (("train", 96, 1), ("dev", 30, 2), ("test", 30, 3)):
         lines = ["text,label", *(f"{text},{label}" for text, label in rows(count, seed))]
@@ -111,9 +124,12 @@ def table(tmp_path):
 @pytest.fixture
 def encoder(tmp_path):
     """A bare BERT encoder folder, 4 layers of width 32."""
+    return write_encoder(tmp_path / "encoder")
+
+
+def write_encoder(folder):
     from transformers import BertConfig, BertModel
 
-    folder = tmp_path / "encoder"
     size = make_tokenizer(folder)
     config = BertConfig(
         vocab_size=size,
@@ -151,13 +167,36 @@ def wide_encoder(tmp_path):
 
 @pytest.fixture
 def settings(table, encoder, tmp_path):
-    """Overrides of a recipe that trains in seconds."""
+    """Overrides of a recipe that teaches a teacher and trains a student in seconds."""
+    return overrides(table, encoder, tmp_path / "run")
+
+
+@pytest.fixture(scope="session")
+def teacher_folder(tmp_path_factory):
+    """A teacher that knows the table's labels, taught once for all tests that only read it."""
+    from tinybert.distill import recipe
+    from tinybert.distill.task import teach
+
+    folder = tmp_path_factory.mktemp("teacher")
+    torch.manual_seed(0)
+    table, encoder = write_table(folder / "table"), write_encoder(folder / "encoder")
+    given = overrides(table, encoder, folder / "run")
+    return teach(recipe.load(None, given), lambda _: None)
+
+
+@pytest.fixture
+def taught(table, teacher_folder, tmp_path):
+    """Overrides of a recipe whose teacher is taught already."""
+    return overrides(table, teacher_folder, tmp_path / "run")
+
+
+def overrides(table, teacher, out):
     return {
-        "out": str(tmp_path / "run"),
+        "out": str(out),
         "max_length": 32,
         "precision": "fp32",
         "data.source": str(table),
-        "teacher.model": str(encoder),
+        "teacher.model": str(teacher),
         "teacher.epochs": 12,
         "teacher.learning_rate": 2e-3,
         "teacher.batch_size": 16,

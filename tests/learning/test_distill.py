@@ -45,23 +45,22 @@ def test_a_student_learns_from_a_teacher(settings):
     assert sum(answers[half:]) / len(answers[half:]) < sum(answers[:half]) / half
 
 
-def test_same_seed_same_student_and_other_seed_another(settings, tmp_path):
-    first = weights(run(settings) / "student")
-    again = weights(run(settings, out=str(tmp_path / "again")) / "student")
-    other = weights(run(settings, out=str(tmp_path / "other"), seed=1) / "student")
+def test_same_seed_same_student_and_other_seed_another(taught, tmp_path):
+    first = weights(run(taught) / "student")
+    again = weights(run(taught, out=str(tmp_path / "again")) / "student")
+    other = weights(run(taught, out=str(tmp_path / "other"), seed=1) / "student")
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert any(not torch.equal(first[name], other[name]) for name in first)
 
 
-def test_further_students_read_the_teachers_outputs_from_disk(settings, tmp_path):
-    plain = run(settings | {"student.layers": 3, "out": str(tmp_path / "plain")})
+def test_further_students_read_the_teachers_outputs_from_disk(taught, tmp_path):
+    plain = run(taught | {"student.layers": 3, "out": str(tmp_path / "plain")})
     shutil.rmtree(tmp_path / "cache")
-    folder = run(settings)
-    more = settings | {"teacher.model": str(folder / "teacher")}
+    run(taught)
 
     def said(**changes):
         lines = []
-        distill(recipes.load(None, more | changes), lines.append)
+        distill(recipes.load(None, taught | changes), lines.append)
         return lines
 
     same = said(out=str(tmp_path / "same"), **{"prediction_stage.epochs": 1})
@@ -76,8 +75,8 @@ def test_further_students_read_the_teachers_outputs_from_disk(settings, tmp_path
         torch.testing.assert_close(first[name], second[name], atol=1e-4, rtol=1e-3, msg=name)
 
 
-def test_a_stage_may_see_fewer_rows(settings):
-    folder = run(settings, **{"layer_stage.rows": 32})
+def test_a_stage_may_see_fewer_rows(taught):
+    folder = run(taught, **{"layer_stage.rows": 32})
     last = [row["step"] for row in log(folder, "layer")][-1]
     assert last == 2 * 32 / 16
 
@@ -125,9 +124,9 @@ def test_half_written_checkpoint_is_passed_over_and_a_finished_run_stays(setting
         run(settings, **{"student.layers": 3})
 
 
-def test_narrow_student_with_projections_ships_none_of_them(settings):
+def test_narrow_student_with_projections_ships_none_of_them(taught):
     folder = run(
-        settings,
+        taught,
         **{
             "student.hidden": 16,
             "student.heads": 4,
@@ -152,7 +151,7 @@ def test_regression_and_pairs(settings, tmp_path):
             for i in range(count)
         ]
         (folder / f"{split}.csv").write_text("sentence1,sentence2,score\n" + "\n".join(rows))
-    more = {"teacher.epochs": 40, "prediction_stage.epochs": 20}
+    more = {"teacher.epochs": 20, "prediction_stage.epochs": 10}
     out = run(settings, **more, **{"data.source": str(folder)})
     about = json.loads((out / "run.json").read_text())
     assert about["task"] == "regression"
@@ -252,7 +251,7 @@ open(sys.argv[2] + os.environ['RANK'], 'w').write(json.dumps(seen))
 
 def test_two_processes_train_one_student(settings, tmp_path):
     """Dropout uses up their generators unequally; they share the rows of every epoch all the same."""
-    more = {"out": str(tmp_path / "two"), "ship.baselines": True, "teacher.epochs": 20}
+    more = {"out": str(tmp_path / "two"), "ship.baselines": True, "teacher.epochs": 14}
     more |= {f"{part}.batch_size": 8 for part in ("teacher", "layer_stage", "prediction_stage")}
     script = tmp_path / "train.py"
     script.write_text(RECORDING)

@@ -291,11 +291,11 @@ def student_settings(**values):
     return recipes.StudentSettings.model_validate(values)
 
 
-def test_a_task_student_starts_from_the_encoder(settings, base):
+def test_a_task_student_starts_from_the_encoder(taught, base):
     folder = base()
     said = []
     more = {"student.base": str(folder), "layer_stage.epochs": 1, "prediction_stage.epochs": 2}
-    out = distill(recipes.load(None, settings | more), said.append)
+    out = distill(recipes.load(None, taught | more), said.append)
     assert [line for line in said if line.startswith("student from")] == [
         f"student from {folder}: 2 layers of width 32, the teacher's head"
     ]

@@ -154,9 +154,9 @@ def several(settings, wide_encoder, tmp_path):
         "student.crops": 1,
         "ship.max_flips": 0.2,
         "ship.max_drop": 0.1,
-        "teacher.epochs": 16,
-        "prediction_stage.epochs": 8,
-        "layer_stage.epochs": 4,
+        "teacher.epochs": 10,
+        "prediction_stage.epochs": 4,
+        "layer_stage.epochs": 2,
     }
 
 
