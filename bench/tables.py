@@ -1,24 +1,28 @@
-"""Writes the result tables of the READMEs from ``bench/results/*.json``.
+"""Writes the result tables of the READMEs and of docs/results.md from ``bench/results/*.json``.
 
 Examples:
-    python bench/tables.py           refresh README.md and README.zh-CN.md
+    python bench/tables.py           refresh README.md, README.zh-CN.md and docs/results.md
     python bench/tables.py --check   exit with 1 where they are stale
 """
 
 import argparse
 import statistics
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from _details import details, mean, table
 from _results import read
 from tinybert.artifact import write_atomic
 
 __all__ = ["READMES", "refresh"]
 
 ROOT = Path(__file__).parent.parent
-READMES = {"en": ROOT / "README.md", "zh": ROOT / "README.zh-CN.md"}
+READMES = {
+    "en": ROOT / "README.md",
+    "zh": ROOT / "README.zh-CN.md",
+    "details": ROOT / "docs" / "results.md",
+}
 START, END = "<!-- results -->", "<!-- /results -->"
 QUALITY = ("quality-helpdesk", "quality-sst2-sentences", "quality-sst2")
 
@@ -73,13 +77,16 @@ def main() -> None:
 
 
 def refresh(readme: str, language: str) -> str:
-    """Return a README's text with the tables of today's results between its markers."""
+    """Return a document's text with the tables of today's results between its markers."""
     before, start, rest = readme.partition(START)
     _, end, after = rest.partition(END)
     if not start or not end:
         raise ValueError(f"wanted the markers {START} and {END}")
-    parts = [part for part in (quality(language), cold(language)) if part]
-    body = "\n\n".join(parts or [WORDS[language]["none"]])
+    if language == "details":
+        body = details()
+    else:
+        parts = [part for part in (quality(language), cold(language)) if part]
+        body = "\n\n".join(parts or [WORDS[language]["none"]])
     return f"{before}{START}\n{body}\n{END}{after}"
 
 
@@ -94,17 +101,17 @@ def quality(language: str) -> str:
             groups.setdefault((row["set"], row["layers"]), []).append(row)
         for (name, layers), rows in sorted(groups.items(), key=lambda item: -item[0][1]):
             seeds = len({row["seed"] for row in rows})
-            cells = [words[name], str(layers), str(seeds), _mean(rows, "test_teacher")]
-            cells += [f"**{_mean(rows, 'test_student')}**", f"**{_mean(rows, 'kept')}**"]
-            cells += [_mean(rows, f"test_{key}") for key in ("int8", "label_only", "tfidf")]
-            cells += [_mean(rows, "test_majority", spread=False)]
+            cells = [words[name], str(layers), str(seeds), mean(rows, "test_teacher")]
+            cells += [f"**{mean(rows, 'test_student')}**", f"**{mean(rows, 'kept')}**"]
+            cells += [mean(rows, f"test_{key}") for key in ("int8", "label_only", "tfidf")]
+            cells += [mean(rows, "test_majority", spread=False)]
             cells += [f"{statistics.mean(row['int8_mb'] for row in rows):.1f} MB"]
             lines.append(cells)
     if not lines:
         return ""
     machine = "; ".join(dict.fromkeys(content["machine"] for content in found))
     note = words["note"].format(machine=machine)
-    return f"{_table(words['head'].split('|'), lines)}\n\n{note}"
+    return f"{table(words['head'].split('|'), lines)}\n\n{note}"
 
 
 def cold(language: str) -> str:
@@ -125,22 +132,7 @@ def cold(language: str) -> str:
     note = words["cold_note"].format(
         rounds=content["rows"][0]["rounds"], machine=content["machine"]
     )
-    return f"{_table(words['cold'].split('|'), lines)}\n\n{note}"
-
-
-def _mean(rows: Sequence[dict[str, Any]], key: str, *, spread: bool = True) -> str:
-    """Return mean and standard deviation in percent; a dash where nothing was measured."""
-    values = [100 * row[key] for row in rows if row.get(key) is not None]
-    if not values:
-        return "–"
-    mean = f"{statistics.mean(values):.1f}"
-    return f"{mean} ± {statistics.stdev(values):.1f}" if spread and len(values) > 1 else mean
-
-
-def _table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table, numbers to the right."""
-    rule = ["---", *["--:"] * (len(header) - 1)]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in [header, rule, *lines])
+    return f"{table(words['cold'].split('|'), lines)}\n\n{note}"
 
 
 if __name__ == "__main__":

@@ -22,17 +22,18 @@ IDS = [str(page.relative_to(ROOT)) for page in PAGES]
 
 @pytest.fixture
 def tables(monkeypatch):
+    names = ("tables", "_details", "_results", "_sets")
     monkeypatch.syspath_prepend(str(ROOT / "bench"))
-    for name in ("tables", "_results"):
+    for name in names:
         monkeypatch.delitem(sys.modules, name, raising=False)
     import tables
 
     yield tables
-    for name in ("tables", "_results"):
+    for name in names:
         monkeypatch.delitem(sys.modules, name, raising=False)
 
 
-@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("language", ["en", "zh", "details"])
 def test_tables_are_fresh(tables, language):
     text = tables.READMES[language].read_text(encoding="utf-8")
     assert tables.refresh(text, language) == text, "stale: run python bench/tables.py"
@@ -71,6 +72,31 @@ def test_tables_from_results(tables, tmp_path, monkeypatch):
     assert tables.refresh(new, "en") == new
     with pytest.raises(ValueError, match="wanted the markers"):
         tables.refresh("no markers", "en")
+
+
+def test_details_from_results(tables, tmp_path, monkeypatch):
+    import _results
+
+    monkeypatch.setattr(_results, "RESULTS", tmp_path)
+    row = {"set": "cola", "layers": 3, "seed": 0, "metric": "matthews", "dev_teacher": 0.5,
+           "dev_student": 0.4, "dev_int8": 0.39, "kept": 0.8, "kept_on": "dev", "dev_tfidf": 0.1,
+           "dev_majority": 0.0, "int8_dev_flips": 0.004, "int8_of_fp32": 0.258}  # fmt: skip
+    other = row | {"seed": 1, "int8_dev_flips": 0.006}
+    _results.write("quality-cola", [row, other], "python bench/quality.py")
+    peer = {"set": "cola", "layers": None, "seed": 0, "metric": "matthews", "system": "model2vec",
+            "dev": 0.2, "steps": None, "mb": 30.0}  # fmt: skip
+    _results.write("peers-cola", [peer], "python bench/peers.py")
+    part = {"variant": "random-start", "dev_student": 0.3}
+    _results.write("ablation-cola", [row | part], "python bench/ablation.py")
+    new = tables.refresh("<!-- results -->\n<!-- /results -->", "details")
+    for line in (
+        "| cola | matthews, dev | 3 | 2 | 50.0 ± 0.0 | **40.0 ± 0.0** | **80.0 ± 0.0** | 39.0 ± 0.0",
+        "| cola | 3 | 2 | 0.50 % | 0.60 % | -1.0 ± 0.0 | 25.8 % |",
+        "| cola | matthews, dev | model2vec | 1 | 20.0 | – | 30.0 MB |",
+        "| cola | matthews | 3 | random-start | 1 | 30.0 | – |",
+    ):
+        assert line in new
+    assert tables.refresh(new, "details") == new
 
 
 def test_results_name_their_origin():

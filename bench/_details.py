@@ -1,0 +1,109 @@
+"""The tables of docs/results.md: every set, int8 beside float32, other tools, parts left out."""
+
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from _results import read
+from _sets import SETS
+
+__all__ = ["details", "mean", "table"]
+
+PEERS = ("textbrewer", "textbrewer-random", "model2vec")
+
+
+def details() -> str:
+    """Return the sections of which there are results."""
+    sections = {
+        "Quality": _lines(
+            "Set|Metric, split|Layers|Seeds|Teacher|Student|Kept|int8|No teacher|TF-IDF|Majority",
+            "quality",
+            _quality,
+        ),
+        "int8": _lines(
+            "Set|Layers|Seeds|Flips on dev|Most flips|int8 − float32, dev|Size of float32",
+            "quality",
+            _int8,
+        ),
+        "Other tools": _lines("Set|Metric, split|System|Seeds|Value|Steps|Size", "peers", _peers),
+        "Parts left out": _lines(
+            "Set|Metric|Layers|Student|Seeds|Dev|Test", "ablation", _ablation, by="variant"
+        ),
+    }
+    return "\n\n".join(f"## {name}\n\n{text}" for name, text in sections.items() if text)
+
+
+def mean(rows: Sequence[dict[str, Any]], key: str, *, spread: bool = True) -> str:
+    """Return mean and standard deviation in percent; a dash where nothing was measured."""
+    values = [100 * row[key] for row in rows if row.get(key) is not None]
+    if not values:
+        return "–"
+    found = f"{statistics.mean(values):.1f}"
+    return f"{found} ± {statistics.stdev(values):.1f}" if spread and len(values) > 1 else found
+
+
+def table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table, numbers to the right."""
+    rule = ["---", *["--:"] * (len(header) - 1)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in [header, rule, *lines])
+
+
+def _lines(
+    header: str,
+    kind: str,
+    line: Callable[[str, list[dict[str, Any]]], list[str]],
+    *,
+    by: str = "system",
+) -> str:
+    """Return a table with a line for each set, size and system; nothing where none was measured."""
+    lines = []
+    for name in SETS:
+        groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+        for row in (read(f"{kind}-{name}") or {"rows": []})["rows"]:
+            groups.setdefault((row["layers"], row.get(by)), []).append(row)
+        lines += [line(name, rows) for rows in groups.values()]
+    return table(header.split("|"), lines) if lines else ""
+
+
+def _judge(rows: list[dict[str, Any]]) -> str:
+    """Return the split that decides: test where there is one."""
+    return "test" if any(key.startswith("test") for key in rows[0]) else "dev"
+
+
+def _metric(rows: list[dict[str, Any]]) -> str:
+    return str(rows[0].get("metric", "accuracy"))
+
+
+def _seeds(rows: list[dict[str, Any]]) -> str:
+    return str(len({row["seed"] for row in rows}))
+
+
+def _quality(name: str, rows: list[dict[str, Any]]) -> list[str]:
+    split = _judge(rows)
+    cells = [name, f"{_metric(rows)}, {split}", str(rows[0]["layers"]), _seeds(rows)]
+    cells += [mean(rows, f"{split}_teacher"), f"**{mean(rows, f'{split}_student')}**"]
+    cells += [f"**{mean(rows, 'kept')}**"]
+    cells += [mean(rows, f"{split}_{key}") for key in ("int8", "label_only", "tfidf")]
+    return [*cells, mean(rows, f"{split}_majority", spread=False)]
+
+
+def _int8(name: str, rows: list[dict[str, Any]]) -> list[str]:
+    lost = [{"lost": row["dev_int8"] - row["dev_student"]} for row in rows]
+    flips = [row["int8_dev_flips"] for row in rows if row["int8_dev_flips"] is not None]
+    average = f"{100 * statistics.mean(flips):.2f} %" if flips else "–"
+    most = f"{100 * max(flips):.2f} %" if flips else "–"
+    cells = [name, str(rows[0]["layers"]), _seeds(rows), average, most, mean(lost, "lost")]
+    return [*cells, f"{mean(rows, 'int8_of_fp32', spread=False)} %"]
+
+
+def _peers(name: str, rows: list[dict[str, Any]]) -> list[str]:
+    split, first = _judge(rows), rows[0]
+    system = first["system"] + (f", {first['layers']} layers" if first["layers"] else "")
+    cells = [name, f"{_metric(rows)}, {split}", system, _seeds(rows), mean(rows, split)]
+    size = f"{statistics.mean(row['mb'] for row in rows):.1f} MB"
+    return [*cells, str(first["steps"]) if first["steps"] else "–", size]
+
+
+def _ablation(name: str, rows: list[dict[str, Any]]) -> list[str]:
+    cells = [name, _metric(rows), str(rows[0]["layers"]), rows[0]["variant"], _seeds(rows)]
+    return [*cells, mean(rows, "dev_student"), mean(rows, "test_student")]
