@@ -2,10 +2,9 @@
 
 import gc
 import json
+import multiprocessing
 import random
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
@@ -74,19 +73,34 @@ def rows(count, seed=0):
     return made
 
 
-@pytest.fixture
-def kill_at_checkpoint():
-    """Run code in a process and kill it at the first checkpoint in a stage's folder."""
+@pytest.fixture(scope="session")
+def start():
+    """Start a function of tests/trainings.py in a process that has imported everything already."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["trainings"])
 
-    def kill(code, settings, folder):
-        process = subprocess.Popen([sys.executable, "-c", code, json.dumps(settings)])
+    def start(function, *arguments):
+        process = context.Process(target=function, args=arguments)
+        process.start()
+        return process
+
+    return start
+
+
+@pytest.fixture
+def kill_at_checkpoint(start):
+    """Run a training in a process and kill it at the first checkpoint in a stage's folder."""
+
+    def kill(function, settings, folder):
+        process = start(function, settings)
         deadline = time.monotonic() + 120
         while not list(folder.glob("checkpoint-*/trainer_state.json")):
-            assert process.poll() is None, "the run ended before it could be killed"
+            assert process.is_alive(), "the run ended before it could be killed"
             assert time.monotonic() < deadline
             time.sleep(0.005)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
         assert not (folder / "log.json").exists(), "the stage was over before it was killed"
 
     return kill

@@ -1,10 +1,7 @@
 """Whole trainings on tiny models: they learn, resume after a kill, and refuse bad teachers."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification
 
+import trainings
 from tinybert.distill import recipe as recipes
 from tinybert.distill.task import distill, teach
 from tinybert.errors import ConfigError, UnsupportedModelError
@@ -92,13 +90,8 @@ def test_a_run_killed_in_every_stage_ends_with_the_same_student(
     }
     whole = weights(run(settings, **slow) / "student")
     killed = settings | slow | {"out": str(tmp_path / "killed")}
-    code = (
-        "import json, sys; from tinybert.distill import recipe; "
-        "from tinybert.distill.task import distill; "
-        "distill(recipe.load(None, json.loads(sys.argv[1])), lambda _: None)"
-    )
     for stage in ("teach", "layer", "prediction"):
-        kill_at_checkpoint(code, killed, tmp_path / "killed" / "stages" / stage)
+        kill_at_checkpoint(trainings.distilled, killed, tmp_path / "killed" / "stages" / stage)
     resumed = weights(distill(recipes.load(None, killed), lambda _: None) / "student")
     assert whole.keys() == resumed.keys()
     for name in whole:
@@ -236,35 +229,16 @@ def test_crops_are_passages_that_only_the_teacher_labels():
     assert add_crops(train, 4, seed=0)["text"][:] == rows["text"][:]
 
 
-RECORDING = """
-import json, os, sys
-from tinybert.distill import recipe, task, trainer
-seen, plain = [], trainer._Trainer.compute_loss
-def compute_loss(self, model, inputs, *rest, **more):
-    seen.append([tuple(filter(None, row)) for row in inputs['input_ids'].tolist()])
-    return plain(self, model, inputs, *rest, **more)
-trainer._Trainer.compute_loss = compute_loss
-task.distill(recipe.load(None, json.loads(sys.argv[1])))
-open(sys.argv[2] + os.environ['RANK'], 'w').write(json.dumps(seen))
-"""
-
-
-def test_two_processes_train_one_student(settings, tmp_path):
+def test_two_processes_train_one_student(settings, tmp_path, start):
     """Dropout uses up their generators unequally; they share the rows of every epoch all the same."""
     more = {"out": str(tmp_path / "two"), "ship.baselines": True, "teacher.epochs": 14}
     more |= {f"{part}.batch_size": 8 for part in ("teacher", "layer_stage", "prediction_stage")}
-    script = tmp_path / "train.py"
-    script.write_text(RECORDING)
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    done = subprocess.run(
-        [*launch, str(script), json.dumps(settings | more), str(tmp_path / "seen-")],
-        capture_output=True,
-        text=True,
-        timeout=240,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.count("layer stage:") == 1
+    process = start(trainings.together, settings | more, tmp_path)
+    process.join(240)
+    said = (tmp_path / "said-0").read_text()
+    assert process.exitcode == 0, said[-3000:]
+    assert said.count("layer stage:") == 1
+    assert "stage" not in (tmp_path / "said-1").read_text()
     about = json.loads((tmp_path / "two" / "run.json").read_text())
     assert about["dev"]["teacher"]["accuracy"] > 0.8
     assert about["dev"]["student"]["accuracy"] > 0.7

@@ -21,6 +21,7 @@ from transformers import (
     XLMRobertaModel,
 )
 
+import trainings
 from tinybert.distill import general_recipe
 from tinybert.distill import recipe as recipes
 from tinybert.distill.general import general
@@ -201,12 +202,9 @@ def test_a_killed_run_ends_with_the_same_encoder(plain, tmp_path, kill_at_checkp
     long = plain | {"training.steps": 75, "training.every": 40}
     whole = run(long, out=str(tmp_path / "whole"))
     killed = long | {"out": str(tmp_path / "killed")}
-    code = (
-        "import json, sys; from tinybert.distill import general_recipe; "
-        "from tinybert.distill.general import general; "
-        "general(general_recipe.load(None, json.loads(sys.argv[1])), lambda _: None)"
+    kill_at_checkpoint(
+        trainings.generally_distilled, killed, tmp_path / "killed" / "stages" / "general"
     )
-    kill_at_checkpoint(code, killed, tmp_path / "killed" / "stages" / "general")
     resumed = run(killed)
     assert about(resumed)["loss"] == about(whole)["loss"]
     assert weights(resumed).keys() == weights(whole).keys()

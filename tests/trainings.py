@@ -1,0 +1,59 @@
+"""Trainings in processes of their own, to be killed or to train together."""
+
+import json
+import multiprocessing
+import os
+import socket
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from tinybert.distill import general_recipe, task, trainer
+from tinybert.distill import recipe as recipes
+from tinybert.distill.general import general
+
+Run = Callable[[Mapping[str, Any]], Any]
+
+
+def distilled(settings: Mapping[str, Any]) -> None:
+    task.distill(recipes.load(None, settings), lambda _: None)
+
+
+def generally_distilled(settings: Mapping[str, Any]) -> None:
+    general(general_recipe.load(None, settings), lambda _: None)
+
+
+def together(settings: Mapping[str, Any], folder: Path, count: int = 2) -> None:
+    """Distil with several processes under the variables that torchrun gives them.
+
+    Each writes what it printed to ``said-RANK`` and the ids of its batches to ``seen-RANK``.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    os.environ |= {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
+    context = multiprocessing.get_context("fork")
+    ranks = [context.Process(target=_one, args=(settings, folder, i)) for i in range(count)]
+    for process in ranks:
+        process.start()
+    for process in ranks:
+        process.join()
+    sys.exit(max(abs(process.exitcode or 0) for process in ranks))
+
+
+def _one(settings: Mapping[str, Any], folder: Path, rank: int) -> None:
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+    said = os.open(folder / f"said-{rank}", os.O_WRONLY | os.O_CREAT)
+    os.dup2(said, 1)
+    os.dup2(said, 2)
+    seen, plain = [], trainer._Trainer.compute_loss
+
+    def compute_loss(self: Any, model: Any, inputs: Any, *rest: Any, **more: Any) -> Any:
+        seen.append([[i for i in row if i] for row in inputs["input_ids"].tolist()])
+        return plain(self, model, inputs, *rest, **more)
+
+    trainer._Trainer.compute_loss = compute_loss
+    task.distill(recipes.load(None, settings))
+    (folder / f"seen-{rank}").write_text(json.dumps(seen))
