@@ -134,9 +134,7 @@ def test_first_token_alone_gives_the_same_logits(layout, padded):
     torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize(
-    "name", ["tinybert-v1", "distilbert", "electra-discriminator", "ernie", "xlm-r"]
-)
+@pytest.mark.parametrize("name", ["tinybert-v1", "ernie", "xlm-r"])
 def test_exports_and_answers_the_same(name, tmp_path):
     torch.manual_seed(0)
     place, _ = LAYOUTS[name][0](tmp_path)
