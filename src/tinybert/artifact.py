@@ -27,7 +27,15 @@ CARD = "card.json"
 FORMAT = 1
 FP32 = "onnx/model.onnx"
 INT8 = "onnx/model_quantized.onnx"
-TASKS = ("classification", "embedding", "multilabel", "ranking", "regression", "tagging")
+TASKS = (
+    "answering",
+    "classification",
+    "embedding",
+    "multilabel",
+    "ranking",
+    "regression",
+    "tagging",
+)
 VALUED = ("ranking", "regression")
 
 
@@ -45,6 +53,8 @@ class Card:
         parameters: Number of weights.
         teacher: Name of the teacher the model was distilled from; empty if none.
         outside: In tagging, the tag of words past ``max_length``; empty elsewhere.
+        reading: In answering, the lengths of ``spans.Reading`` and the ``threshold`` of no answer,
+            None where there always is one; empty elsewhere.
         metrics: Quality on held-out data, by metric name.
         parity: Outcome of the comparison with the PyTorch model (see ``ship.verify``).
         tinybert: Version of the library that wrote the folder.
@@ -60,6 +70,7 @@ class Card:
     parameters: int = 0
     teacher: str = ""
     outside: str = ""
+    reading: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
     parity: Mapping[str, Any] = field(default_factory=dict)
     tinybert: str = ""
@@ -135,9 +146,27 @@ def _check_values(path: Path, values: dict[str, Any]) -> None:
             f"{path}: `outside` is {values.get('outside')!r}; wanted one of the labels; export "
             "again"
         )
+    if values["task"] == "answering":
+        _check_reading(path, values.get("reading"))
     if values["max_length"] < 4:
         raise ArtifactError(
             f"{path}: max_length is {values['max_length']}; wanted at least 4; export again"
+        )
+
+
+def _check_reading(path: Path, reading: Any) -> None:
+    """Refuse lengths that are none, and a threshold that is no number."""
+    given = reading if isinstance(reading, dict) else {}
+    for name, least in (("overlap", 0), ("question_length", 1), ("answer_length", 1)):
+        if not isinstance(given.get(name), int) or given[name] < least:
+            raise ArtifactError(
+                f"{path}: `reading.{name}` is {given.get(name)!r}; wanted a whole number from "
+                f"{least}; export again"
+            )
+    if not isinstance(given.get("threshold"), int | float | None):
+        raise ArtifactError(
+            f"{path}: `reading.threshold` is {given['threshold']!r}; wanted a number or null; "
+            "export again"
         )
 
 

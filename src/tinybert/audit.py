@@ -28,9 +28,12 @@ def row_keys(split: Dataset) -> list[tuple[str, str]]:
 def cut_dev(train: Dataset, fraction: float, seed: int, task: str) -> tuple[Dataset, Dataset]:
     """Cut a dev split off train; equal texts stay together, classes keep their shares.
 
-    In ranking all passages of a query stay together.
+    In ranking all passages of a query stay together, in answering all questions about a context.
     """
-    keys = row_keys(train) if task != "ranking" else [(q.strip(), "") for q in train["text"]]
+    keys = row_keys(train)
+    if task in ("answering", "ranking"):
+        shared = train["text"] if task == "ranking" else train["text2"]
+        keys = [(text.strip(), "") for text in shared]
     first = {key: i for i, key in reversed(list(enumerate(keys)))}
     labels = train["label"]
     groups: dict[Any, list[tuple[str, str]]] = {}
@@ -89,6 +92,8 @@ def count_oddities(
     carried = given
     if task == "multilabel":
         carried = (i for row in given for i, on in enumerate(row) if on)
+    elif task == "answering":
+        carried = ()
     elif task == "tagging":
         carried = (tag for row in given for tag in row)
     counts: Counter[Any] = Counter(carried)

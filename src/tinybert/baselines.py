@@ -7,6 +7,7 @@ import numpy.typing as npt
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, Ridge
 
+from tinybert.answer_baselines import unread
 from tinybert.data import TaskData
 from tinybert.metrics import measure
 
@@ -19,8 +20,10 @@ def majority(data: TaskData, split: str = "dev") -> dict[str, float]:
     """Return the metrics of always answering train's most frequent class, or its mean target.
 
     In multilabel: the labels that more than half of the texts carry, else the most frequent one. In
-    ranking: all passages tied.
+    ranking: all passages tied. In answering: as ``answer_baselines.unread``.
     """
+    if data.task == "answering":
+        return measure(data, split, unread(data, split))
     train, count = data.targets("train"), len(data.targets(split))
     if data.task in ("regression", "ranking"):
         return measure(data, split, np.full((count, 1), train.mean()))

@@ -98,6 +98,7 @@ def teach(recipe: Any) -> None:
         "tinybert distill --task glue/mrpc --data mrpc --layers 3 --out runs/mrpc",
         "tinybert distill --data messages.csv --unlabelled log.txt --set augment.source=embeddings",
         "tinybert distill --task tagging --data conll/ --layers 3 --out runs/entities",
+        "tinybert distill --task answering --data squad/ --max-length 384 --out runs/answers",
     )
 )
 @recipe_flags("distill")
@@ -187,7 +188,10 @@ def export(
     max_length: Annotated[int, typer.Option(help="Longest input in tokens.")] = 128,
     pair: Annotated[bool, typer.Option("--pair", help="An input is two texts.")] = False,
 ) -> None:
-    """Turn a fine-tuned classifier or tagger into an artifact that answers without PyTorch."""
+    """Turn a fine-tuned model into an artifact that answers without PyTorch.
+
+    It may label texts, tag words or find answers in contexts.
+    """
     from tinybert.ship.export import export as run_export
 
     print(f"artifact: {run_export(model, to, max_length=max_length, pair=pair)}")
@@ -305,6 +309,7 @@ def evaluate(
     epilog=_examples(
         'tinybert predict artifact "my card was charged twice"',
         "tinybert predict artifact --file messages.csv --text message --format jsonl",
+        'tinybert predict runs/answers/artifact "who won?" "Ann won the race."',
         "cut -f2 log.tsv | tinybert predict artifact --format csv > labels.csv",
     )
 )
@@ -313,8 +318,12 @@ def predict(
     texts: Annotated[list[str] | None, typer.Argument(help="Texts; else a file or stdin.")] = None,
     file: Annotated[str | None, typer.Option(help="CSV, TSV, JSONL, text; - for stdin.")] = None,
     format: Annotated[str, typer.Option(help="text, jsonl or csv.")] = "text",
-    text: Annotated[str, typer.Option(help="Column of the text.")] = "text",
-    text2: Annotated[str, typer.Option(help="Column of the second text.")] = "text2",
+    text: Annotated[
+        str | None, typer.Option(help="Column of the text; `text`, or `question`.")
+    ] = None,
+    text2: Annotated[
+        str | None, typer.Option(help="Column of the second text; `text2`, or `context`.")
+    ] = None,
     threads: Annotated[int | None, typer.Option(help="Threads; all cores if not given.")] = None,
     batch_size: Annotated[int, typer.Option(help="Texts run together.")] = 32,
     threshold: Annotated[

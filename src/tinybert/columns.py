@@ -6,9 +6,16 @@ from typing import Any
 
 from datasets import Dataset
 
+from tinybert.asked import select_questions
 from tinybert.errors import DataError
 from tinybert.labels import encode, label_names, merge_columns
-from tinybert.sources import Columns, find_columns, holds_tags
+from tinybert.sources import (
+    Columns,
+    asked_columns,
+    find_columns,
+    holds_answers,
+    holds_tags,
+)
 from tinybert.tagged import encode_tags, select_words, tag_names
 
 __all__ = ["choose_columns", "drop_unlabelled", "learnable", "merge_labels"]
@@ -61,6 +68,10 @@ def choose_columns(
     Raises:
         DataError: A column is missing, ranking lacks its second text, or tagging has one.
     """
+    if task == "auto" and holds_answers(raw["train"], text, text2, label):
+        task = "answering"
+    if task == "answering":
+        return asked_columns(raw, source, text, text2, label), task
     if task == "auto" and text2 is None and holds_tags(raw["train"], text, label):
         task = "tagging"
     tagged = task == "tagging"
@@ -80,6 +91,7 @@ def learnable(
     separator: str,
     notes: list[str],
     labels: Sequence[str] = (),
+    mend: bool = False,
 ) -> tuple[tuple[str, ...], dict[str, Dataset]]:
     """Return the labels and the splits with texts and targets alone; empty ones left out.
 
@@ -91,12 +103,21 @@ def learnable(
         separator: Stands between the labels of a set that is written as text.
         notes: Told of rows that are left out.
         labels: The labels in their order; none: those of train.
+        mend: In answering, mend answers that do not stand where they should.
 
     Raises:
-        DataError: A text, label or tag that cannot be used; line and value are named.
+        DataError: A text, label, tag or answer that cannot be used; line and value are named.
     """
     origins = {name: _origin(source, raw, name) for name in raw}
-    if kind == "tagging":
+    if kind == "answering":
+        assert columns.text2 is not None
+        three = (columns.text, columns.text2, columns.label)
+        names: list[str] = []
+        splits = {
+            name: select_questions(split, three, origins[name], mend=mend, notes=notes)
+            for name, split in raw.items()
+        }
+    elif kind == "tagging":
         rows = {
             name: select_words(split, columns.text, columns.label, origins[name])
             for name, split in raw.items()

@@ -105,16 +105,19 @@ def _answers_of(path: Path) -> tuple[str, tuple[str, ...]]:
         return "regression" if card.task == "embedding" else card.task, card.labels
     from tinybert.distill.infer import resolve
     from tinybert.distill.published import read_config
-    from tinybert.heads import claims_tags
+    from tinybert.heads import claimed_head
 
     config = read_config(resolve(path))
-    if config.num_labels == 1 and not claims_tags(config):
+    head = claimed_head(config)
+    if head == "span":
+        return "answering", ()
+    if config.num_labels == 1 and head == "text":
         return "regression", ()
     several = config.problem_type == "multi_label_classification"
     names = tuple(str(config.id2label[i]) for i in range(config.num_labels))
     nameless = all(name == f"LABEL_{i}" for i, name in enumerate(names))
     task = "multilabel" if several else "classification"
-    return "tagging" if claims_tags(config) else task, () if nameless else names
+    return "tagging" if head == "word" else task, () if nameless else names
 
 
 def show(found: Mapping[str, Any], indent: str = "") -> None:

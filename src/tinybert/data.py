@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,13 @@ from datasets import Dataset, DatasetDict
 
 from tinybert import benchmarks
 from tinybert import datasets as embedded
+from tinybert.asked import check_answers
 from tinybert.audit import count_oddities, cut_dev, drop_empty, find_leaks, row_keys
 from tinybert.columns import choose_columns, drop_unlabelled, learnable, merge_labels
 from tinybert.errors import ArtifactError, DataError
 from tinybert.labels import choose_task
 from tinybert.sources import Columns, read_splits
+from tinybert.spans import READING, Reading
 from tinybert.tagged import outside_tag
 from tinybert.tags import PLAIN, scheme_of
 from tinybert.unlabelled import read_unlabelled
@@ -25,6 +27,7 @@ from tinybert.unlabelled import read_unlabelled
 __all__ = ["MAIN", "TaskData", "load", "load_rows", "load_saved", "save"]
 
 MAIN = {
+    "answering": "answer_f1",
     "classification": "accuracy",
     "multilabel": "micro_f1",
     "ranking": "ndcg@10",
@@ -40,8 +43,9 @@ class TaskData:
     Args:
         train, dev, test: Columns ``text``, ``text2`` (pairs only), ``words`` (tagging only: the
             words that make the text), ``label`` (class index, 0 or 1 for each label, index of each
-            word's tag, or float target) and ``line`` (where the row stood in its file); test may be
-            None.
+            word's tag, float target, or start and end of each answer) and ``line`` (where the row
+            stood in its file); test may be None. In answering ``text`` is the question, ``text2``
+            its context.
         task: One of ``labels.TASKS``.
         labels: Label names by class index, or tags; empty for values.
         pair: Whether a row has two texts.
@@ -50,6 +54,7 @@ class TaskData:
         notes: What was found and done, one sentence each.
         unlabelled: Columns ``text``, ``text2`` (pairs only), ``line``: texts for the teacher to
             label; None where there are none, and not saved.
+        reading: In answering, how long windows and answers are.
     """
 
     train: Dataset
@@ -62,6 +67,7 @@ class TaskData:
     metric: str
     notes: tuple[str, ...] = ()
     unlabelled: Dataset | None = None
+    reading: Reading = READING
 
     def splits(self) -> dict[str, Dataset]:
         """Return the splits there are, by name."""
@@ -90,11 +96,22 @@ class TaskData:
         given = self.splits()[split]["label"]
         if self.task == "tagging":
             return np.array([tag for row in given for tag in row], dtype=np.int64)
+        if self.task == "answering":
+            places = np.empty(len(given), dtype=object)
+            places[:] = list(given)
+            return places
         return np.asarray(given)
 
     def lengths(self, split: str) -> list[int]:
         """Return how many words each text of a split has; in tagging alone."""
         return [len(words) for words in self.splits()[split]["words"]]
+
+    @property
+    def unanswerable(self) -> bool:
+        """Whether some questions of train or dev have no answer in their context."""
+        return self.task == "answering" and not all(
+            places for split in (self.train, self.dev) for places in split["label"]
+        )
 
     @property
     def outside(self) -> int:
@@ -118,14 +135,18 @@ def load(
     unlabelled: str | Path | Sequence[str | Path] = (),
     unlabelled_rows: int | None = None,
     seed: int = 0,
+    overlap: int = Reading.overlap,
+    question_length: int = Reading.question_length,
+    answer_length: int = Reading.answer_length,
+    mend_answers: bool = False,
 ) -> TaskData:
     """Read labelled texts and prepare them for training.
 
     Args:
-        source: ``helpdesk``; a CSV, TSV, JSONL or Parquet file, or one of tagged words (see
-            ``conll.read_conll``); a folder with train, dev and test files; a data set saved by
-            ``datasets``; or a Hugging Face id, ``id:config`` if needed. None takes the named task's
-            own data, or else ``helpdesk``.
+        source: ``helpdesk``; a CSV, TSV, JSONL or Parquet file, one of tagged words (see
+            ``conll.read_conll``) or of questions (``squad.read_squad``); a folder with train, dev
+            and test files; a data set saved by ``datasets``; or a Hugging Face id, ``id:config`` if
+            needed. None takes the named task's own data, or else ``helpdesk``.
         text, text2, label: Column names; None finds them by the usual names. ``label`` may name
             several columns of 0 and 1 with commas between: one a label, any number of which a text
             may carry.
@@ -133,10 +154,11 @@ def load(
             no lists.
         task: ``classification`` (one label a text), ``multilabel`` (any number), ``regression``,
             ``ranking`` (relevance 0..1 of a passage, the second text, for a query), ``tagging`` (a
-            tag for each word), or ``auto``: tagging where texts are lists of words, several labels
-            where they are lists, regression where they are numbers that are not all whole; or a
-            GLUE or CLUE task by name, such as ``glue/mrpc``: its columns, its metric and, without a
-            source, its data.
+            tag for each word), ``answering`` (the span of a context that answers a question), or
+            ``auto``: answering where there are questions, contexts and answers, tagging where texts
+            are lists of words, several labels where they are lists, regression where they are
+            numbers that are not all whole; or a GLUE or CLUE task by name, such as ``glue/mrpc``:
+            its columns, its metric and, without a source, its data.
         language: Language of ``helpdesk``.
         dev, test: Files of these splits, where the source has none.
         dev_fraction: Share of the train split cut off as dev where there is none, by label, 0..1.
@@ -145,6 +167,9 @@ def load(
         unlabelled: One or more files of texts without labels (see ``unlabelled.read_unlabelled``).
         unlabelled_rows: At most so many of them; None takes all.
         seed: Seeds the cut, and the draw of unlabelled rows.
+        overlap, question_length, answer_length: In answering, as ``spans.Reading`` has them.
+        mend_answers: Look for answers that do not stand where the data say (see
+            ``asked.select_questions``).
 
     Returns:
         The splits, with notes on duplicates, leaks, empty texts and rare labels.
@@ -167,7 +192,9 @@ def load(
     notes: list[str] = []
     raw = drop_unlabelled(raw, columns.label, ignored, notes)
     kind = choose_task(raw["train"][columns.label], task)
-    labels, splits = learnable(raw, columns, kind, str(source), label_separator, notes)
+    labels, splits = learnable(
+        raw, columns, kind, str(source), label_separator, notes, mend=mend_answers
+    )
     splits["train"] = drop_empty(splits["train"], notes)
     if "dev" not in splits:
         _cut_dev(splits, dev_fraction, seed, kind, labels, notes)
@@ -187,6 +214,7 @@ def load(
         metric=published.metric if published else _main(kind, labels),
         notes=tuple(notes),
         unlabelled=pool,
+        reading=Reading(overlap, question_length, answer_length),
     )
 
 
@@ -234,6 +262,8 @@ def load_rows(
 
 def _check_variety(train: Dataset, kind: str, labels: tuple[str, ...], source: str) -> None:
     """Refuse a train split in which every row is labelled alike."""
+    if kind == "answering":
+        check_answers(train, source)
     given = list(train["label"])
     if kind == "tagging":
         given = [tag for row in given for tag in row]
@@ -255,6 +285,8 @@ def save(data: TaskData, folder: str | Path) -> None:
     DatasetDict(data.splits()).save_to_disk(str(place))
     about = {"task": data.task, "labels": data.labels, "pair": data.pair, "name": data.name}
     about |= {"metric": data.metric, "notes": data.notes}
+    if data.task == "answering":
+        about["reading"] = asdict(data.reading)
     text = json.dumps(about, indent=2, ensure_ascii=False)
     (place / "task.json").write_text(text + "\n", encoding="utf-8")
 
@@ -283,6 +315,7 @@ def load_saved(run: str | Path) -> TaskData:
         name=about["name"],
         metric=about.get("metric", MAIN[about["task"]]),
         notes=tuple(about["notes"]),
+        reading=Reading.of(about.get("reading", {})),
     )
 
 

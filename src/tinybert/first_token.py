@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from transformers.activations import ACT2FN
 
 from tinybert.errors import UnsupportedModelError
-from tinybert.heads import gives_tags
+from tinybert.heads import head_of
 from tinybert.layout import Layout, layout_of
 
 __all__ = ["first_token_only"]
@@ -36,7 +36,7 @@ def first_token_only(model: PreTrainedModel) -> Iterator[None]:
         model: A classifier. The heads of one answer a text read the first token's state in every
             layout of ``layout``. Its weights and their names are not touched.
     """
-    if gives_tags(model):
+    if head_of(model) != "text":
         yield
         return
     try:

@@ -45,7 +45,7 @@ FLAGS: tuple[tuple[str, str, str | None, Any, str], ...] = (
         "data.task",
         "data.task",
         str,
-        "classification, multilabel, regression, tagging, glue/mrpc …",
+        "classification, multilabel, regression, tagging, answering, glue/mrpc …",
     ),
     ("--dev", "data.dev", "data.dev", str, "File of the dev split."),
     ("--test", "data.test", "data.test", str, "File of the test split."),

@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from tinybert.errors import UnsupportedModelError
-from tinybert.heads import gives_tags
+from tinybert.heads import head_of
 
 __all__ = ["Layout", "guess_type", "layout_of"]
 
@@ -29,6 +29,7 @@ class Layout:
         head_inner, head_outer: The two matrices of the head that reads a text, an activation
             between them.
         head_tokens: The matrix of the head that reads each token.
+        head_spans: The matrix of the head that says where answers start and end.
         old_base: Another name under which published weights hold the encoder.
     """
 
@@ -46,6 +47,7 @@ class Layout:
     head_inner: str = "classifier.dense"
     head_outer: str = "classifier.out_proj"
     head_tokens: str = "classifier"
+    head_spans: str = "qa_outputs"
     old_base: str = ""
 
     def encoder(self, model: nn.Module) -> nn.Module:
@@ -60,7 +62,8 @@ class Layout:
 
     def head(self, model: nn.Module) -> tuple[str, ...]:
         """Return the names of the matrices of a model's head, from its states to its answers."""
-        return (self.head_tokens,) if gives_tags(model) else (self.head_inner, self.head_outer)
+        parts = {"word": (self.head_tokens,), "span": (self.head_spans,)}
+        return parts.get(head_of(model), (self.head_inner, self.head_outer))
 
     def holds_head(self, names: Iterable[str]) -> bool:
         """Whether weights of these names include both matrices of the head.

@@ -5,7 +5,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from tinybert.errors import ConfigError, UnsupportedModelError
-from tinybert.heads import gives_tags
+from tinybert.heads import head_of
 from tinybert.layout import layout_of
 
 __all__ = ["add_mean_layer"]
@@ -29,13 +29,14 @@ def add_mean_layer(model: PreTrainedModel) -> None:
         model: A sequence classifier of a known layout, changed in place, config included.
 
     Raises:
-        ConfigError: A model that tags each word: it reads every token.
+        ConfigError: A model that tags words or finds answers: it reads every token.
         UnsupportedModelError: An architecture whose parts are not known.
 
     Source: mean pooling: Reimers and Gurevych 2019, "Sentence-BERT", section 3.
     """
-    if gives_tags(model):
-        raise ConfigError("teacher.pooling is `mean`; a model that tags words reads every token")
+    if (head := head_of(model)) != "text":
+        does = "tags words" if head == "word" else "finds answers"
+        raise ConfigError(f"teacher.pooling is `mean`; a model that {does} reads every token")
     layout = layout_of(model.config)
     layers = layout.layer_list(model)
     layer = type(layers[0])(model.config)

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from scipy.stats import binom, pearsonr, spearmanr
 from sklearn.metrics import f1_score, matthews_corrcoef
 
+from tinybert.answer_metrics import answer_metrics
 from tinybert.data import TaskData
 from tinybert.ranking import rank_metrics
 from tinybert.tag_metrics import tag_metrics
@@ -35,14 +36,16 @@ def measure(data: TaskData, split: str, logits: Array) -> dict[str, float]:
         data: The task and its splits.
         split: ``train``, ``dev`` or ``test``.
         logits: Float (N, C) for its rows; C = 1 for regression and ranking. In tagging (W, C) for
-            the words of all its rows.
+            the words of all its rows; in answering (N, 4), from ``spans.answer_row``.
 
     Returns:
-        As ``compute``; in tagging as ``tag_metrics``.
+        As ``compute``; in tagging as ``tag_metrics``, in answering as ``answer_metrics``.
     """
     if data.task == "tagging":
         found, gold = answers(data.task, logits), data.targets(split)
         return tag_metrics(data.labels, found, gold, data.lengths(split))
+    if data.task == "answering":
+        return answer_metrics(data.splits()[split], logits)
     queries = list(data.splits()[split]["text"]) if data.task == "ranking" else None
     return compute(data.task, logits, data.targets(split), queries)
 

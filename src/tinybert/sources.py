@@ -1,5 +1,6 @@
 """Finds the splits of a data source and the columns that hold text and label."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +12,10 @@ from datasets import Dataset
 from tinybert import datasets as embedded
 from tinybert.conll import CONLL, read_conll
 from tinybert.errors import DataError, near_miss
+from tinybert.squad import SQUAD, read_squad
 from tinybert.tables import SUFFIXES, read_table
 
-__all__ = ["Columns", "find_columns", "holds_tags", "read_splits"]
+__all__ = ["Columns", "asked_columns", "find_columns", "holds_answers", "holds_tags", "read_splits"]
 
 _SPLITS = {
     "train": ("train", "training"),
@@ -53,8 +55,12 @@ _LABELS = (
     "rating",
     "stars",
 )
+_ASKED = ("question", "context", "answers")
 _WORDS = ("tokens", "words")
 _TAGS = ("tags", "ner_tags", "pos_tags", "labels", "label")
+
+
+_VERSION = re.compile(r"-v\d[\d.]*$")
 
 
 @dataclass(frozen=True)
@@ -91,7 +97,7 @@ def read_splits(
         raise DataError(f"language is for embedded data sets; {source} is not one")
     elif place.is_dir():
         found = _folder(place, dev_split)
-    elif place.is_file() or place.suffix in (*SUFFIXES, *CONLL):
+    elif place.is_file() or place.suffix in (*SUFFIXES, *CONLL, SQUAD):
         found = {"train": _table(place)}
     else:
         found = _hub(str(source), dev_split)
@@ -141,6 +147,39 @@ def find_columns(
     return Columns(text, text2, label)
 
 
+def holds_answers(rows: Dataset, text: str | None, text2: str | None, label: str | None) -> bool:
+    """Whether a split has a question, a context and answers, under given or the usual names."""
+    named = zip((text, text2, label), _ASKED, strict=True)
+    return all((given or usual) in rows.column_names for given, usual in named) and (
+        (label or _ASKED[2]) == _ASKED[2]
+    )
+
+
+def asked_columns(
+    splits: Mapping[str, Dataset],
+    source: str,
+    text: str | None,
+    text2: str | None,
+    label: str | None,
+) -> Columns:
+    """Choose the columns of questions, contexts and answers: those given, else SQuAD's names.
+
+    Raises:
+        DataError: A column is missing in train or dev.
+    """
+    names = tuple(given or usual for given, usual in zip((text, text2, label), _ASKED, strict=True))
+    for split, rows in splits.items():
+        for name, flag in zip(names, ("text", "text2", "label"), strict=True):
+            if name in rows.column_names or (split == "test" and flag == "label"):
+                continue
+            shown = [n for n in rows.column_names if n not in ("line", "place")]
+            raise DataError(
+                f"{source}: split {split} has no column `{name}`; it has {', '.join(shown)}"
+                f"{near_miss(name, shown)}; name it with --{flag}"
+            )
+    return Columns(*names)
+
+
 def holds_tags(rows: Dataset, text: str | None, label: str | None) -> bool:
     """Whether a split holds lists of words and lists of tags, under given or the usual names."""
     lower = {name.lower(): name for name in rows.column_names}
@@ -166,7 +205,10 @@ def _usual(
 
 def _table(path: Path) -> Dataset:
     """Read one file and remember where it came from."""
-    rows = read_conll(path) if path.suffix in CONLL else read_table(path)
+    if path.suffix == SQUAD:
+        rows = read_squad(path)
+    else:
+        rows = read_conll(path) if path.suffix in CONLL else read_table(path)
     rows.info.description = str(path)
     return rows
 
@@ -177,15 +219,20 @@ def _folder(place: Path, dev_split: str | None) -> dict[str, Dataset]:
         saved = hf.load_from_disk(str(place))
         return _named({name: saved[name] for name in saved}, str(place), dev_split)
     there = sorted(place.iterdir())
-    files = {f.stem: f for kinds in (CONLL, SUFFIXES) for f in there if f.suffix in kinds}
+    files = {
+        _VERSION.sub("", f.stem): f
+        for kinds in (CONLL, (SQUAD,), SUFFIXES)
+        for f in there
+        if f.suffix in kinds
+    }
     chosen = {
         name: next((files[s] for s in stems if s in files), None) for name, stems in _SPLITS.items()
     }
     if chosen["train"] is None:
         listed = ", ".join(f.name for f in there) or "nothing"
         raise DataError(
-            f"{place} holds {listed}; wanted train.csv, .tsv, .jsonl or .parquet, or train.conll "
-            "for tags of words"
+            f"{place} holds {listed}; wanted train.csv, .tsv, .jsonl or .parquet, train.conll "
+            "for tags of words, or train.json in SQuAD's layout"
         )
     return {name: _table(file) for name, file in chosen.items() if file is not None}
 

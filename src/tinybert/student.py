@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from tinybert.errors import ConfigError
-from tinybert.heads import auto_class, gives_tags
+from tinybert.heads import auto_class, head_of
 from tinybert.layout import Layout, layout_of
 from tinybert.mapping import even_layers
 
@@ -42,7 +42,7 @@ def make_student(
     stay.
 
     Args:
-        teacher: A classifier of texts or of tokens, of a known layout; it is not changed.
+        teacher: A classifier of texts, of tokens or of spans, of a known layout; it is not changed.
         layers: How many layers to take, evenly spread, or which (counted from 0, increasing).
         hidden: Student width D ≤ E; None keeps the teacher's.
         heads: Attention heads, a divisor of D; None keeps the teacher's number.
@@ -64,7 +64,7 @@ def make_student(
     chosen = even_layers(layers, int(teacher.config.num_hidden_layers))
     config = _student_config(teacher.config, layout, len(chosen), hidden, heads, intermediate)
     _set_dropout(config, dropout)
-    student: PreTrainedModel = auto_class(gives_tags(teacher)).from_config(config)
+    student: PreTrainedModel = auto_class(head_of(teacher)).from_config(config)
     student.eval()
     if random:
         return student

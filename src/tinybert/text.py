@@ -4,6 +4,7 @@ import json
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from tokenizers import Tokenizer as _Backend
 
 from tinybert.errors import ArtifactError, ConfigError, DataError
 
-__all__ = ["Aligned", "Tokenizer", "lone_surrogate", "pad_batch"]
+__all__ = ["Aligned", "PairFrame", "Tokenizer", "lone_surrogate", "pad_batch"]
 
 _PAD_NAMES = ("[PAD]", "<pad>")
 
@@ -34,6 +35,26 @@ class Aligned:
     type_ids: list[int]
     firsts: list[int]
     spans: list[tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class PairFrame:
+    """What stands around the two texts of a pair.
+
+    Args:
+        before, between, after: Ids of the special tokens.
+        types: Segment of the first text and of the second.
+    """
+
+    before: list[int]
+    between: list[int]
+    after: list[int]
+    types: tuple[int, int]
+
+    @property
+    def size(self) -> int:
+        """Number of special tokens."""
+        return len(self.before) + len(self.between) + len(self.after)
 
 
 class Tokenizer:
@@ -133,6 +154,42 @@ class Tokenizer:
             return [e.ids for e in found]
         finally:
             self._backend.enable_truncation(self.max_length, strategy="longest_first")
+
+    def whole_pieces(self, texts: Sequence[str]) -> list[tuple[list[int], list[tuple[int, int]]]]:
+        """Return each text's token ids and their places in it, in characters from 0.
+
+        No special tokens, and nothing is cut off. A space before a piece is no part of it.
+
+        Raises:
+            DataError: A text holds half of a surrogate pair.
+        """
+        encode = partial(self._backend.encode_batch, add_special_tokens=False)
+        found = []
+        for text, encoding in zip(texts, _encoded(encode, list(texts)), strict=True):
+            parts = [encoding, *encoding.overflowing]
+            ids = [i for part in parts for i in part.ids]
+            places = [_trimmed(text, *place) for part in parts for place in part.offsets]
+            found.append((ids, places))
+        return found
+
+    def pair_frame(self) -> PairFrame:
+        """Return the special tokens around the texts of a pair.
+
+        Raises:
+            ConfigError: ``max_length`` has no room for a pair.
+        """
+        pair = self._backend.encode("a", "a")
+        order = pair.sequence_ids
+        if 0 not in order or 1 not in order:
+            raise ConfigError(f"max_length is {self.max_length}; wanted room for two texts")
+        ends = [len(order) - order[::-1].index(k) for k in (0, 1)]
+        starts = [order.index(k) for k in (0, 1)]
+        return PairFrame(
+            pair.ids[: starts[0]],
+            pair.ids[ends[0] : starts[1]],
+            pair.ids[ends[1] :],
+            (pair.type_ids[starts[0]], pair.type_ids[starts[1]]),
+        )
 
     def frame(self) -> tuple[list[int], list[int]]:
         """Return the special tokens that stand before and after every single text."""

@@ -181,7 +181,7 @@ def test_first_pieces_carry_the_tags(wide_encoder):
 
 def test_teacher_logits_are_columns_of_every_token(wide_encoder):
     folder = wide_encoder(1)
-    model = load_classifier(folder, tags=True, num_labels=5)
+    model = load_classifier(folder, head="word", num_labels=5)
     model.save_pretrained(folder)
     rows = rows_of(
         folder,
@@ -268,7 +268,7 @@ def test_teachers_are_checked(tagged, wide_encoder):
         (swapped, "its labels stand in another order"),
         (settings["id2label"], "the majority class alone has 0.000"),
     ):
-        model = load_classifier(folder, tags=True, **settings | {"id2label": names})
+        model = load_classifier(folder, head="word", **settings | {"id2label": names})
         with torch.no_grad():
             model.classifier.bias[4] = 99
         with pytest.raises(ConfigError, match=message):

@@ -171,7 +171,7 @@ def test_a_head_of_another_size_is_made_anew(tmp_path):
     config = BertConfig(**SIZES, num_labels=5)
     model = BertForTokenClassification(config)
     place = write(tmp_path / "ner", weights(model), says(config, "BertForTokenClassification"))
-    loaded = load_report(place, tags=False, num_labels=3)
+    loaded = load_report(place, head="text", num_labels=3)
     assert str(loaded) == "new: bert.pooler.dense, classifier"
     assert loaded.model(**batch()).logits.shape == (3, 3)
 

@@ -53,8 +53,7 @@ def augment(recipe: Recipe, to: str | Path, say: Say = print) -> Path:
         settings = settings.model_copy(update={"source": "embeddings"})
     check_source(settings)
     data = load_data(recipe, say)
-    if data.task == "tagging":
-        refuse_new_texts(recipe.model_copy(update={"augment": settings}))
+    refuse_new_texts(recipe.model_copy(update={"augment": settings}), data.task)
     check_target(to, data)
     model = recipe.teacher.model
     if not has_head(model):

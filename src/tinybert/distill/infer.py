@@ -24,9 +24,10 @@ from tinybert.distill.published import (
 )
 from tinybert.errors import MissingExtraError, UnsupportedModelError
 from tinybert.first_token import first_token_only
-from tinybert.heads import gives_tags
+from tinybert.heads import answers_of, head_of
+from tinybert.spans import READING, Reading, Window, answer_rows, cut_windows
 from tinybert.tags import word_logits
-from tinybert.text import Tokenizer, pad_batch
+from tinybert.text import Aligned, Tokenizer, pad_batch
 
 __all__ = [
     "MINILM",
@@ -40,6 +41,11 @@ __all__ = [
 ]
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
+_KINDS = {
+    "text": "sequence classifier",
+    "word": "token classifier",
+    "span": "model that answers questions",
+}
 _SAFE = "model.safetensors"
 _PICKLED = "pickled weights are not read, since a pickle can run code"
 _MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -96,27 +102,27 @@ def _check_folder(path: Path) -> None:
 
 
 def load_classifier(
-    model: str | Path, *, tags: bool | None = None, **settings: Any
+    model: str | Path, *, head: str | None = None, **settings: Any
 ) -> PreTrainedModel:
     """Load a classifier in eval mode; a missing head is made anew (see ``load_report``).
 
     Args:
         model: A folder, a hub id, or ``sentence-transformers/all-MiniLM-L6-v2``.
-        tags: Whether it shall give an answer for each token; None follows its config.
+        head: One of ``heads.auto_class``; None follows its config.
         settings: Config values to set, such as ``num_labels`` or ``id2label``.
 
     Raises:
         UnsupportedModelError: No such model, or not a whole encoder that can classify.
     """
-    return load_report(model, tags=tags, **settings).model
+    return load_report(model, head=head, **settings).model
 
 
-def load_report(model: str | Path, *, tags: bool | None = None, **settings: Any) -> Loaded:
+def load_report(model: str | Path, *, head: str | None = None, **settings: Any) -> Loaded:
     """Load a classifier in eval mode and say how it differs from its checkpoint.
 
     Args:
         model: A folder, a hub id, or ``sentence-transformers/all-MiniLM-L6-v2``.
-        tags: Whether it shall give an answer for each token; None follows its config.
+        head: One of ``heads.auto_class``; None follows its config.
         settings: Config values to set, such as ``num_labels`` or ``id2label``.
 
     Returns:
@@ -132,13 +138,13 @@ def load_report(model: str | Path, *, tags: bool | None = None, **settings: Any)
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     try:
-        return open_classifier(place, read_config(place, **settings), tags=tags)
+        return open_classifier(place, read_config(place, **settings), head=head)
     except BROKEN as error:
         why = reason(error)
         if _SAFE in why:
             why = f"it is published without {_SAFE}; {_PICKLED}; {BY_HAND.format(model)}"
         raise UnsupportedModelError(
-            f"{model} cannot be loaded as a {'token' if tags else 'sequence'} classifier: {why}"
+            f"{model} cannot be loaded as a {_KINDS[head or 'text']}: {why}"
         ) from error
     finally:
         transformers_logging.set_verbosity(quiet)
@@ -182,7 +188,8 @@ def predict_logits(
     batch_size: int = 32,
     every_token: bool = False,
     outside: int = 0,
-) -> npt.NDArray[np.float32]:
+    reading: Reading = READING,
+) -> npt.NDArray[Any]:
     """Return a PyTorch model's logits for texts or pairs; sorted by length inside, order kept.
 
     Args:
@@ -195,10 +202,12 @@ def predict_logits(
         every_token: Run the last layer on every token, as the model was written, rather than on
             the one that its head reads.
         outside: For a model that tags: index of the tag of words past ``max_length``.
+        reading: For a model that finds answers: how long windows and answers are.
 
     Returns:
         Float32 (N, C); C = 1 for regression. Of a model that tags (W, C): a row for each word of
-        the texts, text after text, that of its first token.
+        the texts, text after text, that of its first token. Of a model that finds answers
+        float64 (N, 4), from ``spans.answer_row``, with the threshold that its config names.
     """
     if isinstance(model, PreTrainedModel):
         network = model
@@ -206,15 +215,18 @@ def predict_logits(
     else:
         network = load_classifier(model)
         tokenizer = tokenizer or Tokenizer(resolve(model), max_length=max_length)
-    tagged = tokenizer.align(texts) if gives_tags(network) else None
-    if tagged is None:
+    head = head_of(network)
+    tagged = tokenizer.align(texts) if head == "word" else []
+    windows = cut_windows(tokenizer, texts, texts2 or (), reading) if head == "span" else []
+    if head == "text":
         ids, type_ids = tokenizer.encode(texts, texts2)
     else:
-        ids, type_ids = [text.ids for text in tagged], [text.type_ids for text in tagged]
+        read: list[Aligned | Window] = [*tagged, *(window for own in windows for window in own)]
+        ids, type_ids = [text.ids for text in read], [text.type_ids for text in read]
     logits: list[Any] = [None] * len(ids)
     training = network.training
     network.eval()
-    takes_types = "token_type_ids" in network.forward.__code__.co_varnames and has_types(network)
+    takes_types = has_types(network)
     shortcut = nullcontext() if every_token else first_token_only(network)
     with torch.inference_mode(), shortcut:
         for rows in batches_by_length([len(row) for row in ids], batch_size):
@@ -222,11 +234,15 @@ def predict_logits(
             if not takes_types:
                 del batch["token_type_ids"]
             tensors = {k: torch.from_numpy(v).to(network.device) for k, v in batch.items()}
-            for i, found in zip(rows, network(**tensors).logits.float().cpu().numpy(), strict=True):
+            batched = answers_of(network(**tensors)).float().cpu().numpy()
+            for i, found in zip(rows, batched, strict=True):
                 logits[i] = found
     network.train(training)
+    if head == "span":
+        threshold = getattr(network.config, "no_answer_threshold", None)
+        return answer_rows(windows, logits, reading.answer_length, threshold)
     none = np.zeros((0, int(network.config.num_labels or 1)), dtype=np.float32)
-    if tagged is None:
+    if head == "text":
         return np.stack(logits) if logits else none
     pairs = zip(logits, tagged, strict=True)
     return np.concatenate([none, *(word_logits(x, text.firsts, outside) for x, text in pairs)])

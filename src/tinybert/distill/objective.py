@@ -15,13 +15,16 @@ from tinybert.distill.outputs import NO_LABEL
 from tinybert.distill.recipe import Stage
 from tinybert.errors import ConfigError
 from tinybert.first_token import first_token_only
+from tinybert.heads import answers_of
 from tinybert.losses import (
     attention_loss,
     embedding_loss,
     hidden_loss,
     multilabel_loss,
+    place_loss,
     prediction_loss,
     regression_loss,
+    span_loss,
     tag_loss,
     token_loss,
 )
@@ -84,6 +87,7 @@ class Objective(nn.Module):
         token_type_ids: Tensor,
         labels: Tensor | None = None,
         word_mask: Tensor | None = None,
+        span_mask: Tensor | None = None,
         **teacher: Tensor,
     ) -> Mapping[str, Any]:
         """Return the loss of a batch and its parts.
@@ -93,10 +97,11 @@ class Objective(nn.Module):
             attention_mask: Int64 (B, T), 1 on tokens.
             token_type_ids: Int64 (B, T).
             labels: Int64 (B,); float (B,) for values, float (B, C) in multilabel, int64 (B, T) in
-                tagging; ``NO_LABEL``, or NaN: it has none.
+                tagging, int64 (B, 2) in answering; ``NO_LABEL``, or NaN: it has none.
             word_mask: Bool (B, T), True on the first token of each word; in tagging alone.
-            teacher: ``teacher_logits`` (B, C), in tagging (B, T, C), ``hidden_N`` (B, T, E),
-                ``scores_N`` (B, H, T, T).
+            span_mask: Bool (B, T), True where an answer may start or end; in answering alone.
+            teacher: ``teacher_logits`` (B, C), in tagging (B, T, C), in answering (B, T, 2),
+                ``hidden_N`` (B, T, E), ``scores_N`` (B, H, T, T).
 
         Returns:
             ``loss`` (scalar), ``logits`` (B, C) or (B, T, C), ``parts`` (each loss before its
@@ -110,12 +115,11 @@ class Objective(nn.Module):
         types = {"token_type_ids": token_type_ids} if self._takes_types else {}
         shortcut = nullcontext() if hidden or scores else first_token_only(self.student)
         with shortcut, Observer(self.student, hidden=hidden, scores=scores) as seen:
-            logits = self.student(
-                input_ids=input_ids, attention_mask=attention_mask, **types
-            ).logits.float()
+            outputs = self.student(input_ids=input_ids, attention_mask=attention_mask, **types)
+            logits = answers_of(outputs).float()
         pad_mask = attention_mask == 0
         weighted = self._layer_parts(seen, teacher, pad_mask)
-        weighted |= self._answer_parts(logits, labels, word_mask, teacher)
+        weighted |= self._answer_parts(logits, labels, word_mask, span_mask, teacher)
         loss = torch.stack([weight * part for weight, part in weighted.values()]).sum()
         parts = {name: part.detach() for name, (_, part) in weighted.items()}
         return {"loss": loss, "logits": logits, "parts": parts}
@@ -147,6 +151,7 @@ class Objective(nn.Module):
         logits: Tensor,
         labels: Tensor | None,
         word_mask: Tensor | None,
+        span_mask: Tensor | None,
         teacher: Mapping[str, Tensor],
     ) -> dict[str, tuple[float, Tensor]]:
         """Return weight and value of the losses on the answers."""
@@ -160,17 +165,20 @@ class Objective(nn.Module):
                 loss = multilabel_loss(logits, target, stage.temperature)
             elif word_mask is not None:
                 loss = token_loss(logits, target, word_mask, stage.temperature)
+            elif span_mask is not None:
+                loss = span_loss(logits, target, span_mask, stage.temperature)
             else:
                 loss = prediction_loss(logits, target, stage.temperature)
             parts["prediction"] = (stage.prediction, loss)
         if stage.hard_labels:
             if labels is None:
                 raise ConfigError("hard_labels is above 0 but the data have no labels")
-            loss = (
-                self._labels_loss(logits, labels)
-                if word_mask is None
-                else tag_loss(logits, labels, word_mask, NO_LABEL)
-            )
+            if word_mask is not None:
+                loss = tag_loss(logits, labels, word_mask, NO_LABEL)
+            elif span_mask is not None:
+                loss = place_loss(logits, labels, span_mask, NO_LABEL)
+            else:
+                loss = self._labels_loss(logits, labels)
             parts["labels"] = (stage.hard_labels, loss)
         return parts
 

@@ -20,10 +20,12 @@ from tinybert.artifact import VALUED, hash_file
 from tinybert.data import TaskData
 from tinybert.distill.infer import batches_by_length, has_types
 from tinybert.distill.processes import first_alone
+from tinybert.distill.windows import window_rows
 from tinybert.errors import ConfigError
 from tinybert.first_token import first_token_only
-from tinybert.heads import gives_tags
+from tinybert.heads import answers_of, head_of
 from tinybert.observe import Observer
+from tinybert.spans import Reading
 from tinybert.text import Tokenizer, pad_batch
 
 __all__ = ["NO_LABEL", "Collator", "add_teacher_outputs", "cache_folder", "tokenize"]
@@ -31,6 +33,7 @@ __all__ = ["NO_LABEL", "Collator", "add_teacher_outputs", "cache_folder", "token
 NO_LABEL = -100
 _CHUNK = 512
 _LABELS = {
+    "answering": datasets.List(datasets.Value("int64")),
     "classification": datasets.Value("int64"),
     "multilabel": datasets.List(datasets.Value("float32")),
     "ranking": datasets.Value("float32"),
@@ -64,8 +67,12 @@ def tokenize(split: Dataset, tokenizer: Tokenizer, data: TaskData) -> Dataset:
         Columns ``input_ids`` and ``token_type_ids`` (lists of int), ``length`` (tokens) and
         ``labels`` (int64 class, float32 target, or C floats); ``NO_LABEL``, or NaN, where there is
         none. In tagging ``labels`` holds T of them, ``NO_LABEL`` but on the first token of each
-        word, and ``firsts`` where those tokens stand.
+        word, and ``firsts`` where those tokens stand. In answering a row for each window:
+        ``labels`` holds the positions of the answer's first and last token, 0 and 0 where the
+        window does not hold it, and ``context`` where the context begins and ends.
     """
+    if data.task == "answering":
+        return _tokenize_questions(split, tokenizer, data.reading)
     if data.task == "tagging":
         return _tokenize_words(split, tokenizer)
     ids, types = tokenizer.encode(split["text"], split["text2"] if data.pair else None)
@@ -103,6 +110,13 @@ def _tokenize_words(split: Dataset, tokenizer: Tokenizer) -> Dataset:
     return Dataset.from_dict(columns, features=features)
 
 
+def _tokenize_questions(split: Dataset, tokenizer: Tokenizer, reading: Reading) -> Dataset:
+    """Return the rows of questions, one for each window of their contexts."""
+    places = datasets.List(datasets.Value("int32"))
+    features = datasets.Features(_ROW | {"labels": _LABELS["answering"], "context": places})
+    return Dataset.from_dict(window_rows(split, tokenizer, reading, NO_LABEL), features=features)
+
+
 def add_teacher_outputs(
     rows: Dataset,
     teacher: PreTrainedModel,
@@ -131,7 +145,7 @@ def add_teacher_outputs(
         say: Told whether the outputs came from disk or are being computed.
 
     Returns:
-        The rows plus ``teacher_logits`` (C floats, or T·C of a teacher that tags) and, flattened to
+        The rows plus ``teacher_logits`` (C floats, or T·C of a teacher of tokens) and, flattened to
         float16, ``hidden_N`` (T·E) and ``scores_N`` (H·T·T).
 
     Raises:
@@ -239,7 +253,7 @@ class _Compute:
             nullcontext() if inside else first_token_only(self._teacher),
             Observer(self._teacher, hidden=self.hidden, scores=self.scores) as seen,
         ):
-            logits = self._teacher(**tensors).logits
+            logits = answers_of(self._teacher(**tensors))
             found = {"teacher_logits": logits.float()}
             found |= {f"hidden_{n}": seen.hidden(n).half() for n in self.hidden}
             found |= {f"scores_{n}": seen.scores(n).half() for n in self.scores}
@@ -265,8 +279,8 @@ class Collator:
             self._pad_id,
         )
         tensors = {name: torch.from_numpy(array) for name, array in batch.items()}
+        shape = batch["input_ids"].shape
         if tagged := "firsts" in rows[0]:
-            shape = batch["input_ids"].shape
             labels = np.full(shape, NO_LABEL, dtype=np.int64)
             word_mask = np.zeros(shape, dtype=bool)
             for i, row in enumerate(rows):
@@ -278,8 +292,14 @@ class Collator:
             }
         else:
             tensors["labels"] = torch.from_numpy(np.asarray([row["labels"] for row in rows]))
+        if spans := "context" in rows[0]:
+            span_mask = np.zeros(shape, dtype=bool)
+            span_mask[:, 0] = True
+            for i, row in enumerate(rows):
+                span_mask[i, slice(*row["context"])] = True
+            tensors["span_mask"] = torch.from_numpy(span_mask)
         for name in rows[0]:
-            if name == "teacher_logits" and not tagged:
+            if name == "teacher_logits" and not tagged and not spans:
                 stacked = np.stack([np.asarray(row[name], dtype=np.float32) for row in rows])
                 tensors[name] = torch.from_numpy(stacked)
             elif name.startswith(("hidden_", "scores_", "teacher_logits")):
@@ -344,7 +364,7 @@ def _predicted_bytes(
     config: Any = teacher.config
     states = int(lengths.sum()) * int(config.hidden_size) * len(hidden)
     maps = int((lengths**2).sum()) * int(config.num_attention_heads) * len(scores)
-    answers = int(lengths.sum()) if gives_tags(teacher) else len(rows)
+    answers = len(rows) if head_of(teacher) == "text" else int(lengths.sum())
     return 2 * (states + maps) + 4 * answers * int(config.num_labels)
 
 

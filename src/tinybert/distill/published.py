@@ -20,7 +20,7 @@ from transformers import (
 )
 
 from tinybert.errors import UnsupportedModelError
-from tinybert.heads import auto_class, claims_tags
+from tinybert.heads import auto_class, claimed_head
 from tinybert.layout import guess_type, layout_of
 
 __all__ = [
@@ -179,18 +179,18 @@ def _guess(path: Path, values: dict[str, Any], names: Iterable[str]) -> str:
     return kind
 
 
-def open_classifier(place: str | Path, config: Any, *, tags: bool | None = None) -> Loaded:
+def open_classifier(place: str | Path, config: Any, *, head: str | None = None) -> Loaded:
     """Load a classifier of texts or of tokens in eval mode; only its head may be made anew.
 
     Args:
         place: A folder or hub id with safetensors weights.
         config: The model's config.
-        tags: Whether it shall give an answer for each token; None follows the config.
+        head: One of ``heads.auto_class``; None follows the config.
 
     Raises:
         UnsupportedModelError: Weights of the encoder are missing or of another size.
     """
-    kind = auto_class(claims_tags(config) if tags is None else tags)
+    kind = auto_class(head or claimed_head(config))
     model, info = kind.from_pretrained(
         place,
         config=config,

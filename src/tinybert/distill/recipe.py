@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from tinybert.artifact import write_atomic
 from tinybert.errors import ConfigError, near_miss
+from tinybert.spans import Reading
 
 __all__ = [
     "AugmentSettings",
@@ -43,6 +44,9 @@ class DataSettings(Section):
 
     ``unlabelled`` names a file, or several, of texts that the teacher labels in both stages.
 
+    ``overlap``, ``question_length`` and ``answer_length`` (tokens) are for questions about contexts
+    (see ``spans.Reading``); ``mend_answers`` looks for answers that are not where the data say.
+
     Without a source: the data of the task that is named, else ``helpdesk``.
     """
 
@@ -59,6 +63,10 @@ class DataSettings(Section):
     drop_leaks: bool = False
     unlabelled: tuple[str, ...] = ()
     unlabelled_rows: int | None = Field(None, ge=1)
+    overlap: int = Field(Reading.overlap, ge=0)
+    question_length: int = Field(Reading.question_length, ge=1)
+    answer_length: int = Field(Reading.answer_length, ge=1)
+    mend_answers: bool = False
 
     @field_validator("unlabelled", mode="before")
     @classmethod

@@ -13,7 +13,7 @@ from tinybert.distill.published import read_config
 from tinybert.distill.recipe import EncoderSettings, StudentSettings
 from tinybert.distill.teach import has_head
 from tinybert.errors import ConfigError
-from tinybert.heads import claims_tags, gives_tags
+from tinybert.heads import claimed_head, head_of
 from tinybert.layout import layout_of
 from tinybert.student import DROPOUTS, adopt_head, make_student
 from tinybert.text import Tokenizer
@@ -31,7 +31,7 @@ def start_student(
 
     Args:
         settings: Its sizes and start, or the encoder it starts from.
-        teacher: A classifier of texts or of tokens.
+        teacher: A classifier of texts, of tokens or of spans.
         seed: Seeds what is random in it.
         say: Told where an encoder's head came from.
 
@@ -81,7 +81,7 @@ def check_base(settings: StudentSettings, teacher: str, max_length: int) -> None
     base, source = resolve(settings.base), resolve(teacher)
     own, theirs = read_config(base), read_config(source)
     problems = []
-    if has_head(base) or claims_tags(own):
+    if has_head(base) or claimed_head(own) != "text":
         problems.append("it is a classifier; wanted an encoder as `tinybert general` writes it")
     if own.model_type != theirs.model_type:
         problems.append(f"it is a {own.model_type}, the teacher a {theirs.model_type}")
@@ -101,7 +101,7 @@ def _from_base(
     config: Any = teacher.config
     student = load_classifier(
         base,
-        tags=gives_tags(teacher),
+        head=head_of(teacher),
         num_labels=config.num_labels,
         id2label=config.id2label,
         label2id=config.label2id,

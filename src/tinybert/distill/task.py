@@ -36,6 +36,7 @@ from tinybert.distill.teach import (
 from tinybert.distill.texts import extend, load_data, say_cut_words
 from tinybert.distill.trainer import run_stage, use_bf16
 from tinybert.errors import ConfigError
+from tinybert.heads import head_for
 from tinybert.mapping import layer_map
 from tinybert.mean_layer import add_mean_layer
 from tinybert.student import DROPOUTS
@@ -45,6 +46,10 @@ from tinybert.text import Tokenizer
 __all__ = ["distill", "teach"]
 
 Say = Callable[[str], None]
+_HEADS = {
+    "word": "tags words; wanted a folder of a *ForTokenClassification",
+    "span": "finds answers; wanted a folder of a *ForQuestionAnswering",
+}
 
 
 def teach(recipe: Recipe, say: Say = print) -> Path:
@@ -90,8 +95,8 @@ def distill(recipe: Recipe, say: Say = print) -> Path:
     say(f"teacher on dev: {_show(teacher_dev)}")
     student = start_student(recipe.student, teacher, recipe.seed, say)
     _stages(recipe, data, run, say, seconds, teacher, folder, student, tokenizer)
-    save_model(student, folder, run / "student")
     student_dev = dev_metrics(student, tokenizer, data)()
+    save_model(student, folder, run / "student")
     say(f"student on dev: {_show(student_dev)}")
     if recipe.ship.baselines:
         _label_only(recipe, data, run, say, seconds, teacher, folder, tokenizer)
@@ -107,17 +112,17 @@ def _teacher(
     recipe: Recipe, data: TaskData, run: Path, say: Say, seconds: dict[str, float]
 ) -> tuple[str, PreTrainedModel, Tokenizer]:
     """Return the teacher's folder, the teacher and its tokenizer; fine-tune it where needed."""
-    settings, tags = recipe.teacher, data.task == "tagging"
+    settings, head = recipe.teacher, head_for(data.task)
     source = resolve(settings.model)
     ready = run / "teacher"
-    if settings.teach == "never" and tags and not has_head(source, tags=True):
+    if settings.teach == "never" and head != "text" and not has_head(source, head=head):
         raise ConfigError(
-            f"teacher {settings.model} has no head that tags words; wanted a folder of a "
-            "*ForTokenClassification model, or teacher.teach = auto"
+            f"teacher {settings.model} has no head that {_HEADS[head]} model, or "
+            "teacher.teach = auto"
         )
-    if settings.teach == "never" or (settings.teach == "auto" and has_head(source, tags=tags)):
+    if settings.teach == "never" or (settings.teach == "auto" and has_head(source, head=head)):
         place = ready if not Path(source).is_dir() else Path(source)
-        model = _read(source, say, tags=tags)
+        model = _read(source, say, head=head)
         if not (place / "tokenizer.json").is_file():
             place = ready
             save_model(model, source, place)
@@ -125,7 +130,7 @@ def _teacher(
     if not (ready / "model.safetensors").is_file():
         set_seed(recipe.seed)
         dropout = {} if settings.dropout is None else dict.fromkeys(DROPOUTS, settings.dropout)
-        model = _read(source, say, tags=tags, **settings_for(data), **dropout)
+        model = _read(source, say, head=head, **settings_for(data), **dropout)
         if settings.pooling == "mean":
             add_mean_layer(model)
         if settings.freeze is not None:
@@ -147,9 +152,9 @@ def _teacher(
     return str(ready), load_classifier(ready), Tokenizer(ready, max_length=recipe.max_length)
 
 
-def _read(source: str, say: Say, *, tags: bool, **settings: Any) -> PreTrainedModel:
+def _read(source: str, say: Say, *, head: str, **settings: Any) -> PreTrainedModel:
     """Load a teacher and say which weights were left out and which are new."""
-    loaded = load_report(source, tags=tags, **settings)
+    loaded = load_report(source, head=head, **settings)
     if note := str(loaded):
         say(f"weights of {source}: {note}")
     return loaded.model

@@ -8,6 +8,7 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from tinybert import baselines, metrics
+from tinybert.answer_metrics import choose_threshold
 from tinybert.artifact import VALUED
 from tinybert.data import TaskData
 from tinybert.distill.infer import (
@@ -23,7 +24,7 @@ from tinybert.distill.published import holds_classifier, read_config, weight_nam
 from tinybert.distill.recipe import Recipe, Stage
 from tinybert.distill.trainer import run_stage, use_bf16
 from tinybert.errors import ConfigError, UnsupportedModelError
-from tinybert.heads import claims_tags
+from tinybert.heads import claimed_head
 from tinybert.layout import layout_of
 from tinybert.text import Tokenizer
 
@@ -31,25 +32,30 @@ __all__ = ["check_teacher", "dev_metrics", "fine_tune", "freeze", "has_head", "s
 
 
 _PROBLEMS = {
+    "answering": None,
     "classification": "single_label_classification",
     "multilabel": "multi_label_classification",
     "tagging": None,
 }
 
 
-def has_head(model: str | Path, *, tags: bool = False) -> bool:
+_FLOOR = "the majority class alone"
+_FLOORS = {"answering": "answering without reading the question"}
+
+
+def has_head(model: str | Path, *, head: str = "text") -> bool:
     """Whether a folder or hub id holds a fine-tuned classifier rather than a bare encoder.
 
     Its config must say so, or say nothing; in a folder the head's weights must be there as well.
-    Of a classifier of tokens (``tags``) the config must say so.
+    Of a head for tokens or spans (see ``heads.auto_class``) the config must say so.
 
     Raises:
         UnsupportedModelError: No such model, or its config cannot be read.
     """
     place = resolve(model)
     config = read_config(place)
-    if tags:
-        return claims_tags(config)
+    if head != "text":
+        return claimed_head(config) == head
     claims = any("SequenceClassification" in name for name in config.architectures or [])
     try:
         return holds_classifier(config, weight_names(place)) if Path(place).is_dir() else claims
@@ -98,6 +104,8 @@ def fine_tune(
         keep_best=data.metric if keep_best else None,
     )
     start.eval()
+    if data.unanswerable:
+        dev_metrics(start, tokenizer, data)()
     return start
 
 
@@ -124,14 +132,30 @@ def freeze(model: PreTrainedModel, layers: int) -> None:
 def dev_metrics(
     model: PreTrainedModel, tokenizer: Tokenizer, data: TaskData
 ) -> Callable[[], dict[str, float]]:
-    """Return a function that measures a model on dev."""
+    """Return a function that measures a model on dev.
+
+    Where questions may have no answer, it also chooses the threshold of no answer that is best on
+    dev, and leaves it in the model's config as ``no_answer_threshold``.
+    """
     texts, second = data.texts("dev")
     limit, outside = tokenizer.max_length, data.outside
+    config: Any = model.config
 
     def measure() -> dict[str, float]:
+        if data.unanswerable:
+            config.no_answer_threshold = 0.0
         logits = predict_logits(
-            model, texts, second, max_length=limit, tokenizer=tokenizer, outside=outside
+            model,
+            texts,
+            second,
+            max_length=limit,
+            tokenizer=tokenizer,
+            outside=outside,
+            reading=data.reading,
         )
+        if data.unanswerable:
+            config.no_answer_threshold = choose_threshold(data.dev, logits)
+            logits[:, 3] -= config.no_answer_threshold
         return metrics.measure(data, "dev", logits)
 
     return measure
@@ -141,6 +165,8 @@ def settings_for(data: TaskData) -> dict[str, Any]:
     """Return the config values of a head for this task."""
     if data.task in VALUED:
         return {"num_labels": 1, "problem_type": "regression"}
+    if data.task == "answering":
+        return {"num_labels": 2}
     names = dict(enumerate(data.labels))
     return {
         "num_labels": len(names),
@@ -168,7 +194,8 @@ def check_teacher(
     Raises:
         ConfigError: Labels or their order differ from the data's, the tokenizer knows ids that the
             model lacks, inputs are longer than the model takes, or the teacher is no better on dev
-            than the majority class.
+            than the majority class (in answering: than
+            ``answer_baselines.unread``).
     """
     problems = []
     vocabulary = int(model.config.vocab_size)
@@ -188,7 +215,8 @@ def check_teacher(
         floor = baselines.majority(data, "dev")[main]
         if found[main] <= floor:
             problems.append(
-                f"its dev {main} is {found[main]:.3f}, the majority class alone has {floor:.3f}; "
+                f"its dev {main} is {found[main]:.3f}, {_FLOORS.get(data.task, _FLOOR)} has "
+                f"{floor:.3f}; "
                 "fine-tune it first (`tinybert teach`)"
             )
     if problems:
@@ -200,7 +228,7 @@ def _label_problems(model: PreTrainedModel, data: TaskData) -> list[str]:
     """Compare the teacher's labels, and their order, with the data's."""
     config: Any = model.config
     count = int(config.num_labels)
-    wanted = len(data.labels) if data.labels else 1
+    wanted = 2 if data.task == "answering" else len(data.labels) or 1
     if count != wanted:
         return [f"it gives {count} logits, the data need {wanted}"]
     if not data.labels:

@@ -14,13 +14,15 @@ from tinybert.text import Tokenizer
 
 __all__ = ["extend", "load_data", "refuse_new_texts", "say_cut_words"]
 
+_PLACED = {"answering": "contexts of answers", "tagging": "words that are tagged"}
+
 
 def load_data(recipe: Recipe, say: Callable[[str], None]) -> TaskData:
     """Read the recipe's data and say what was found.
 
     Raises:
         DataError: The data cannot be used.
-        ConfigError: Texts shall be made of texts that are tagged word by word.
+        ConfigError: Texts shall be made of texts that are tagged word by word, or hold answers.
     """
     settings = recipe.data.model_dump()
     data = data_room.load(settings.pop("source"), **settings, seed=recipe.seed)
@@ -28,19 +30,24 @@ def load_data(recipe: Recipe, say: Callable[[str], None]) -> TaskData:
     what = f"{len(data.labels)} labels" if data.labels else "real-valued targets"
     if data.task == "tagging":
         what = f"{len(data.labels)} tags ({scheme_of(data.labels)})"
-        refuse_new_texts(recipe)
-    say(f"data {data.name}: {counts}; {'pairs, ' if data.pair else ''}{what}")
+    if data.task == "answering":
+        what = f"answers in contexts{', or none' if data.unanswerable else ''}"
+    refuse_new_texts(recipe, data.task)
+    pairs = "pairs, " if data.pair and data.task != "answering" else ""
+    say(f"data {data.name}: {counts}; {pairs}{what}")
     for note in data.notes:
         say(f"  {note}")
     return data
 
 
-def refuse_new_texts(recipe: Recipe) -> None:
-    """Refuse to cut or change texts whose words have tags.
+def refuse_new_texts(recipe: Recipe, task: str) -> None:
+    """Refuse to cut or change texts whose words have tags, or in which answers have their places.
 
     Raises:
         ConfigError: The recipe asks for it; all that do so are named.
     """
+    if task not in _PLACED:
+        return
     asked = []
     if recipe.augment.source != "none":
         asked.append(f"augment.source is {recipe.augment.source}")
@@ -48,7 +55,7 @@ def refuse_new_texts(recipe: Recipe) -> None:
         asked.append(f"student.crops is {recipe.student.crops}")
     if asked:
         raise ConfigError(
-            f"{' and '.join(asked)}, but words that are tagged cannot be replaced or cut; give "
+            f"{' and '.join(asked)}, but {_PLACED[task]} cannot be replaced or cut; give "
             "more texts with --unlabelled instead"
         )
 

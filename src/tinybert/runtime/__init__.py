@@ -6,6 +6,7 @@ from tinybert.artifact import read_card
 from tinybert.runtime.classify import Classifier, Prediction
 from tinybert.runtime.embed import Embedder
 from tinybert.runtime.multilabel import LabelSet, MultiLabelClassifier
+from tinybert.runtime.question import Answer, QuestionAnswerer
 from tinybert.runtime.regress import Regressor
 from tinybert.runtime.rerank import Ranked, Reranker
 from tinybert.runtime.session import Session
@@ -13,6 +14,7 @@ from tinybert.runtime.stream import Model, predict
 from tinybert.runtime.tag import Entity, Tagger
 
 __all__ = [
+    "Answer",
     "Classifier",
     "Embedder",
     "Entity",
@@ -20,6 +22,7 @@ __all__ = [
     "Model",
     "MultiLabelClassifier",
     "Prediction",
+    "QuestionAnswerer",
     "Ranked",
     "Regressor",
     "Reranker",
@@ -30,6 +33,7 @@ __all__ = [
 ]
 
 _KINDS: dict[str, type[Model]] = {
+    "answering": QuestionAnswerer,
     "classification": Classifier,
     "embedding": Embedder,
     "multilabel": MultiLabelClassifier,
@@ -57,8 +61,9 @@ def load(
         optimize: Let ONNX Runtime rewrite the graph; off, it runs as it was exported.
 
     Returns:
-        A classifier, one that gives any number of labels, an embedder, a reranker, a regressor or
-        a tagger, as the card's task says. It may be shared by many threads.
+        A classifier, one that gives any number of labels, an embedder, a reranker, a regressor, a
+        tagger or one that finds answers in contexts, as the card's task says. It may be shared by
+        many threads.
 
     Raises:
         ArtifactError: The folder is damaged, incomplete or of a newer format.

@@ -69,12 +69,12 @@ class Session:
         self._inputs = [node.name for node in self._session.get_inputs()]
         (output,) = self._session.get_outputs()
         self._output, found = output.name, output.shape[-1]
-        self._width = found if card.task == "embedding" else max(1, len(card.labels))
+        self._width = {"embedding": found, "answering": 2}.get(card.task, max(1, len(card.labels)))
         if found != self._width or not isinstance(found, int):
             raise ArtifactError(
                 f"{model} gives {found} values a text, the card wants {self._width}; export again"
             )
-        each, wanted = len(output.shape), 3 if card.task == "tagging" else 2
+        each, wanted = len(output.shape), 3 if card.task in ("answering", "tagging") else 2
         if each != wanted:
             raise ArtifactError(
                 f"{model} has an output of {each} axes, the task {card.task} wants {wanted}; "
@@ -93,7 +93,7 @@ class Session:
         Raises:
             DataError: Not a list, or an element that is not what the model takes.
         """
-        texts, texts2 = self._check(inputs)
+        texts, texts2 = self.texts(inputs)
         if not texts:
             return np.zeros((0, self._width), dtype=np.float32)
         ids, type_ids = self.tokenizer.encode(texts, texts2)
@@ -109,7 +109,7 @@ class Session:
 
         Yields:
             The places of B sequences, and the model's output for them: float32 (B, C), or
-            (B, T, C) of a model that tags.
+            (B, T, C) of one that tags or finds answers.
         """
         order = sorted(range(len(ids)), key=lambda i: -len(ids[i]))
         for start in range(0, len(order), self.batch_size):
@@ -122,8 +122,12 @@ class Session:
             )
             yield rows, found
 
-    def _check(self, inputs: Iterable[Input]) -> tuple[list[str], list[str] | None]:
-        """Split inputs into first and second texts; name the first that does not fit."""
+    def texts(self, inputs: Iterable[Input]) -> tuple[list[str], list[str] | None]:
+        """Return the first texts of inputs, and where the model takes pairs the second ones.
+
+        Raises:
+            DataError: Not a list, or an element that is not what the model takes.
+        """
         wanted = "a pair of texts (text, text2)" if self.card.pair else "a text"
         if isinstance(inputs, str):
             raise DataError(f"one text was given; wanted a list: [{shorten(inputs)}]")

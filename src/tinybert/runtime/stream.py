@@ -19,6 +19,7 @@ from tinybert.errors import ConfigError, DataError
 from tinybert.runtime.classify import Classifier, Prediction
 from tinybert.runtime.embed import Embedder
 from tinybert.runtime.multilabel import LabelSet, MultiLabelClassifier
+from tinybert.runtime.question import Answer, QuestionAnswerer
 from tinybert.runtime.regress import Regressor
 from tinybert.runtime.rerank import Reranker
 from tinybert.runtime.rows import Row, read_rows
@@ -29,16 +30,19 @@ __all__ = ["FORMATS", "Model", "predict", "write_rows"]
 
 FORMATS = ("text", "jsonl", "csv")
 _CHUNK = 256
-One = Prediction | LabelSet | Entity | npt.NDArray[np.float32] | float
+One = Answer | Prediction | LabelSet | Entity | npt.NDArray[np.float32] | float
 _HEADERS: dict[type, list[str]] = {
     Classifier: ["line", "label", "score"],
     Embedder: ["line", "vector"],
     MultiLabelClassifier: ["line", "labels", "scores"],
+    QuestionAnswerer: ["line", "start", "end", "score", "text"],
     Regressor: ["line", "value"],
     Reranker: ["line", "value"],
     Tagger: ["line", "start", "end", "label", "score", "text"],
 }
-Model = Classifier | Embedder | MultiLabelClassifier | Regressor | Reranker | Tagger
+Model = (
+    Classifier | Embedder | MultiLabelClassifier | QuestionAnswerer | Regressor | Reranker | Tagger
+)
 
 
 def predict(
@@ -48,8 +52,8 @@ def predict(
     file: str | Path | None = None,
     out: TextIO | None = None,
     format: str = "text",
-    text_column: str = "text",
-    text2_column: str = "text2",
+    text_column: str | None = None,
+    text2_column: str | None = None,
     threads: int | None = None,
     batch_size: int = 32,
     precision: str | None = None,
@@ -70,7 +74,8 @@ def predict(
         format: ``text`` (tab-separated), ``jsonl`` or ``csv``; each answer carries its line. Of a
             model that tags, ``text`` and ``csv`` have a line for each entity, and none for a text
             without any.
-        text_column, text2_column: Columns of a table.
+        text_column, text2_column: Columns of a table; None takes ``text`` and ``text2``, of a model
+            that finds answers ``question`` and ``context``.
         threads, batch_size, precision: As for ``load``.
         threshold: Probability above which a label is given, for a model that gives several.
         complain: Told of each bad row.
@@ -92,7 +97,8 @@ def predict(
         raise ConfigError("give either texts or a file (`-` for standard input)")
     model = _loaded(artifact, threads, precision, batch_size)
     answer = _with_threshold(model, threshold)
-    columns = (text_column, text2_column) if model.card.pair else (text_column,)
+    usual = ("question", "context") if isinstance(model, QuestionAnswerer) else ("text", "text2")
+    columns = (text_column or usual[0], text2_column or usual[1])[: 1 + model.card.pair]
     with ExitStack() as stack:
         if file is None:
             rows = _given(texts, model.card.pair)
@@ -202,6 +208,9 @@ def _writer(model: Model, out: TextIO, format: str) -> Callable[[Row, Any], None
 
 def _cells(answer: One) -> list[str]:
     """Return an answer as the cells of a table; several labels have a bar between."""
+    if isinstance(answer, Answer):
+        place = [str(answer.start), str(answer.end)]
+        return [*place, f"{answer.score:.4f}", " ".join(answer.text.split())]
     if isinstance(answer, Entity):
         place = [str(answer.start), str(answer.end)]
         return [*place, answer.label, f"{answer.score:.4f}", " ".join(answer.text.split())]
@@ -217,6 +226,8 @@ def _cells(answer: One) -> list[str]:
 
 def _record(answer: One | list[Entity]) -> dict[str, Any]:
     """Return an answer as a JSON object."""
+    if isinstance(answer, Answer):
+        return asdict(answer)
     if isinstance(answer, np.ndarray):
         return {"vector": [float(number) for number in answer]}
     if isinstance(answer, Prediction):

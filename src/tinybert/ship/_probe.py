@@ -26,6 +26,7 @@ def _torch(job: dict[str, Any]) -> Any:
     import torch
     from transformers import (
         AutoConfig,
+        AutoModelForQuestionAnswering,
         AutoModelForSequenceClassification,
         AutoModelForTokenClassification,
         AutoTokenizer,
@@ -34,8 +35,12 @@ def _torch(job: dict[str, Any]) -> Any:
     torch.set_num_threads(job["threads"])
     tokenizer = AutoTokenizer.from_pretrained(job["folder"])
     config = AutoConfig.from_pretrained(job["folder"])
-    tags = any("TokenClassification" in name for name in config.architectures or [])
-    kind = AutoModelForTokenClassification if tags else AutoModelForSequenceClassification
+    heads = {
+        "TokenClassification": AutoModelForTokenClassification,
+        "QuestionAnswering": AutoModelForQuestionAnswering,
+    }
+    claimed = " ".join(config.architectures or [])
+    kind = next((h for k, h in heads.items() if k in claimed), AutoModelForSequenceClassification)
     model = kind.from_pretrained(job["folder"]).eval()
     known = inspect.signature(model.forward).parameters
 
@@ -49,7 +54,8 @@ def _torch(job: dict[str, Any]) -> Any:
             return_tensors="pt",
         )
         with torch.inference_mode():
-            logits = model(**{k: v for k, v in batch.items() if k in known}).logits
+            outputs = model(**{k: v for k, v in batch.items() if k in known})
+        logits = outputs["start_logits" if "start_logits" in outputs else "logits"]
         found: list[Any] = logits.softmax(-1).argmax(-1).tolist()
         return found
 

@@ -11,7 +11,7 @@ from tinybert.artifact import CARD, read_card, write_card
 from tinybert.data import TaskData
 from tinybert.distill.infer import load_classifier, predict_logits, resolve
 from tinybert.errors import DataError
-from tinybert.heads import gives_tags
+from tinybert.heads import head_for, head_of
 from tinybert.ship.model_card import write_model_card
 from tinybert.text import Tokenizer
 
@@ -55,18 +55,18 @@ def logits_of(
     They come from the class that users call.
 
     Raises:
-        DataError: The model's labels are not the data's, or one of both is for words.
+        DataError: The model's labels are not the data's, or its head is for another task.
     """
     texts, texts2 = data.texts(split)
     if (Path(path) / CARD).is_file():
         model = runtime.load(path)
         if isinstance(model, runtime.Embedder):
             return _cosines(model, texts, texts2, data)
-        _check_kind(str(path), isinstance(model, runtime.Tagger), data)
+        _check_kind(str(path), head_for(model.card.task), data)
         _check_labels(str(path), model.card.labels, data)
         return model.logits(data.inputs(split))
     network = load_classifier(path)
-    _check_kind(str(path), gives_tags(network), data)
+    _check_kind(str(path), head_of(network), data)
     if data.labels:
         names = tuple(str(name) for name in (network.config.id2label or {}).values())
         if not all(name == f"LABEL_{i}" for i, name in enumerate(names)):
@@ -79,6 +79,7 @@ def logits_of(
         max_length=max_length,
         tokenizer=tokenizer,
         outside=data.outside,
+        reading=data.reading,
     )
 
 
@@ -94,12 +95,12 @@ def _cosines(
     return cosines
 
 
-def _check_kind(path: str, tags: bool, data: TaskData) -> None:
-    """Refuse to measure a model of words on labels of texts, and the other way round."""
-    if tags != (data.task == "tagging"):
+def _check_kind(path: str, head: str, data: TaskData) -> None:
+    """Refuse to measure a model on data of a task that needs another head."""
+    if head != head_for(data.task):
+        does = {"text": "labels texts", "word": "tags words", "span": "finds answers"}[head]
         raise DataError(
-            f"{path} {'tags words' if tags else 'labels texts'}, the data {data.name} are for "
-            f"{data.task}; wanted data of its own task"
+            f"{path} {does}, the data {data.name} are for {data.task}; wanted data of its own task"
         )
 
 

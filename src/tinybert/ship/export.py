@@ -6,7 +6,7 @@ import logging
 import shutil
 import warnings
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,19 @@ from tinybert.artifact import CARD, FP32, VALUED, Card, hash_file, write_card
 from tinybert.distill.infer import has_types, load_classifier, longest_input, save_tokenizer
 from tinybert.errors import ConfigError
 from tinybert.first_token import first_token_only
-from tinybert.heads import gives_tags
+from tinybert.heads import answers_of, head_for, head_of
 from tinybert.ship.model_card import write_model_card
+from tinybert.spans import READING, Reading
 from tinybert.tags import OUTSIDE, odd_tag
 
 __all__ = ["OPSET", "build", "check_target", "export", "refresh_card"]
 
 OPSET = 20
+_GIVES = {
+    "text": "gives each text one answer",
+    "word": "gives each word a tag",
+    "span": "finds answers in contexts",
+}
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 
 
@@ -39,6 +45,7 @@ def export(
     task: str | None = None,
     teacher: str = "",
     outside: str | None = None,
+    reading: Reading = READING,
 ) -> Path:
     """Write an artifact whose ONNX model takes any batch and any length up to ``max_length``.
 
@@ -46,16 +53,19 @@ def export(
     old artifact as it was.
 
     Args:
-        model: Folder or hub id of a classifier of texts or of tokens.
+        model: Folder or hub id of a classifier of texts, of tokens or of spans.
         to: The artifact's folder; an older artifact there is replaced.
         max_length: Longest input in tokens that the artifact accepts.
-        pair: Whether an input is two texts.
+        pair: Whether an input is two texts; in answering it always is.
         labels: Label names in logit order; None takes the model's own.
         task: One of ``artifact.TASKS``; None follows the model's config
-            (one logit without more: regression; an answer for each token: tagging).
+            (one logit without more: regression; an answer for each token: tagging; start and end:
+            answering).
         teacher: Name of the teacher, for the card.
         outside: In tagging, the tag of words past ``max_length``; None takes ``O``, or the first
             tag where there is no ``O``.
+        reading: In answering, how long windows and answers are; the threshold of no answer is that
+            of the model's config.
 
     Returns:
         The artifact's folder.
@@ -72,6 +82,9 @@ def export(
     if card.task == "tagging":
         usual = OUTSIDE if OUTSIDE in card.labels else card.labels[0]
         card = replace(card, outside=outside or usual)
+    if card.task == "answering":
+        threshold = getattr(network.config, "no_answer_threshold", None)
+        card = replace(card, reading=asdict(reading) | {"threshold": threshold})
     with first_token_only(network):
         return build(_Logits(network), network, card, model, to)
 
@@ -134,12 +147,10 @@ class _Logits(nn.Module):
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
     ) -> Tensor:
-        """Return logits (B, C), or (B, T, C) of a model that tags."""
+        """Return logits (B, C), or (B, T, C) of one that tags or finds answers."""
         types = {"token_type_ids": token_type_ids} if self.types else {}
-        logits: Tensor = self.network(
-            input_ids=input_ids, attention_mask=attention_mask, **types
-        ).logits
-        return logits
+        outputs = self.network(input_ids=input_ids, attention_mask=attention_mask, **types)
+        return answers_of(outputs)
 
 
 def check_target(to: str | Path) -> None:
@@ -167,29 +178,45 @@ def _card(
     config: Any = network.config
     count = int(config.num_labels)
     several = config.problem_type == "multi_label_classification"
-    tags = gives_tags(network)
+    head = head_of(network)
     if task is None:
-        task = "tagging" if tags else "multilabel" if several else "classification"
+        task = {"word": "tagging", "span": "answering"}.get(head)
+        task = task or ("multilabel" if several else "classification")
         task = "regression" if count == 1 and task == "classification" else task
-    if tags != (task == "tagging") or (tags and pair):
-        kind = f"gives {'each word a tag' if tags else 'each text one answer'}"
+    if head != head_for(task) or (head == "word" and pair):
+        kind = _GIVES[head]
         raise ConfigError(f"the model {kind}; task {task}{' of pairs' if pair else ''} is another")
+    if head == "span":
+        return _plain_card(network, task, (), True, max_length, teacher)
     names = labels or [str(config.id2label[i]) for i in range(count)]
     if task in VALUED:
         names = []
     if (len(names) or 1) != count:
         raise ConfigError(f"{len(names)} labels were given, the model has {count} logits")
-    if tags and (odd := odd_tag(names)) is not None:
+    if head == "word" and (odd := odd_tag(names)) is not None:
         raise ConfigError(f"tag `{odd}` of the model does not fit the scheme of its other tags")
     if len(set(names)) < len(names):
         raise ConfigError(f"labels are {', '.join(names)}; wanted each only once")
+    return _plain_card(network, task, tuple(names), pair, max_length, teacher)
+
+
+def _plain_card(
+    network: PreTrainedModel,
+    task: str,
+    labels: tuple[str, ...],
+    pair: bool,
+    max_length: int,
+    teacher: str,
+) -> Card:
+    """Return a card with what every task has; refuse a length that the model does not take."""
+    config: Any = network.config
     if not 4 <= max_length <= longest_input(config):
         raise ConfigError(
             f"max_length is {max_length}; the model takes 4 to {longest_input(config)}"
         )
     return Card(
         task=task,
-        labels=tuple(names),
+        labels=labels,
         pair=pair,
         max_length=max_length,
         parameters=sum(p.numel() for p in network.parameters()),

@@ -14,6 +14,7 @@ from tinybert._version import __version__
 from tinybert.artifact import CARD, VALUED
 from tinybert.data import TaskData
 from tinybert.ship import lost
+from tinybert.ship.lost_answers import place_differences
 from tinybert.ship.lost_words import word_differences
 from tinybert.ship.measure import TIMED, Subject, measure
 from tinybert.ship.systems import NAMES, Run, System, answer
@@ -126,6 +127,7 @@ def _compare(
     texts: list[Any] = data.joined(split)
     shown = {key: logits[key] for key in ("teacher", "student", "artifact") if key in logits}
     pair = ("student", "artifact")
+    found: dict[str, Any] = {}
     if data.task in VALUED:
         flat = {key: metrics.values(data.task, found) for key, found in shown.items()}
         lists = {"differences": lost.value_differences(texts, flat, targets, most=_MOST_TEXTS)}
@@ -134,8 +136,13 @@ def _compare(
                 texts, flat, targets, between=pair, most=_MOST_FLIPS
             )
         return lists
+    if data.task == "answering":
+        found = {"differences": place_differences(data, split, shown, most=_MOST_TEXTS)}
+        if "artifact" in shown:
+            found["flips"] = place_differences(data, split, shown, between=pair, most=_MOST_FLIPS)
+        return found
     labels = data.labels
-    found: dict[str, Any] = {
+    found = {
         "recalls": lost.recalls(shown, targets, labels),
         "calibration": {k: asdict(metrics.calibration(v, targets)) for k, v in shown.items()},
     }

@@ -47,6 +47,7 @@ def _artifact(place: Path) -> dict[str, Any]:
         "labels": list(card.labels),
         "pair": card.pair,
         "max_length": card.max_length,
+        **({"reading": dict(card.reading)} if card.reading else {}),
         "parameters": card.parameters,
         **_sizes(place),
         "model": card.model,

@@ -23,6 +23,7 @@ TIMED = (
     "Latency: one text at a time, from the text to the label with its probability, tokenization "
     "included; three answers before are not counted. p50 and p95 over the texts.",
     "Texts per second: batches of 32 in the order they stand in the data, tokenization included.",
+    "A context that is longer than one window: the artifact reads all its windows, PyTorch one.",
     "Memory: the most the process ever held (peak resident set), the libraries included.",
     "Not timed: network, web server, reading of the texts from disk.",
 )

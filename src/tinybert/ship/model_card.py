@@ -9,6 +9,7 @@ from tinybert.tags import PLAIN, scheme_of
 __all__ = ["write_model_card"]
 
 _PIPELINES = {
+    "answering": "question-answering",
     "embedding": "sentence-similarity",
     "ranking": "text-ranking",
     "tagging": "token-classification",
@@ -52,6 +53,8 @@ def _about(card: Card) -> str:
     does = (
         _tagging(card)
         if card.task == "tagging"
+        else "finds the answer to a question in a context"
+        if card.task == "answering"
         else f"gives {kind} {number} of {len(card.labels)} labels: {', '.join(card.labels)}"
         if card.labels
         else "turns texts into vectors that lie near each other where texts mean the same"
@@ -63,8 +66,22 @@ def _about(card: Card) -> str:
     teacher = f" It was distilled from `{Path(card.teacher).name}`." if card.teacher else ""
     return (
         f"# A tiny student\n\nThis model of {card.parameters / 1e6:.1f} M parameters {does}."
-        f"{teacher} Inputs longer than {card.max_length} tokens are cut at the end (in a pair, the "
-        "longer text first).\n"
+        f"{teacher} {_limits(card)}\n"
+    )
+
+
+def _limits(card: Card) -> str:
+    """Say what happens to long inputs."""
+    if card.task != "answering":
+        return (
+            f"Inputs longer than {card.max_length} tokens are cut at the end (in a pair, the "
+            "longer text first)."
+        )
+    reading = card.reading
+    none = "" if reading["threshold"] is None else " It says so where there is no answer."
+    return (
+        f"Contexts of any length are read in windows of {card.max_length} tokens that share "
+        f"{reading['overlap']}; questions are cut after {reading['question_length']} tokens.{none}"
     )
 
 
@@ -78,6 +95,7 @@ def _tagging(card: Card) -> str:
 
 def _use(card: Card) -> str:
     example = '("a text", "another")' if card.pair else '"a text"'
+    example = '("a question", "a context")' if card.task == "answering" else example
     return (
         "## Use\n\n```python\nimport tinybert\n\n"
         f'model = tinybert.load("path/to/this/folder")\nprint(model([{example}]))\n```\n\n'
@@ -98,6 +116,7 @@ def _quality(card: Card) -> str:
         ]
     elif parity:
         flips = "tag" if "words" in parity else "label"
+        flips = "answer" if card.task == "answering" else flips
         table += [
             f"Against the PyTorch model on {parity['texts']:,} held-out texts: largest logit "
             f"difference {parity['max_logit_difference']:.4f}, {parity['label_flips']} {flips} "

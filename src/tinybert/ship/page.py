@@ -58,7 +58,11 @@ def _plots(report: Mapping[str, Any], drawn: Mapping[str, Any]) -> dict[str, str
     """Draw everything but the losses."""
     main, metric = report["metric"], METRIC_NAMES[report["metric"]]
     found = {}
-    row = next(row for row in report["systems"] if row["system"].startswith(("tfidf", "features")))
+    row = next(
+        row
+        for row in report["systems"]
+        if row["system"].startswith(("tfidf", "features", "overlap"))
+    )
     reference = (row["system"], row["name"], row["quality"][main])
     for name, cost, unit in (("size", "file_mb", "file, MB"), ("latency", "p50_ms", "p50, ms")):
         points = [
@@ -72,6 +76,8 @@ def _plots(report: Mapping[str, Any], drawn: Mapping[str, Any]) -> dict[str, str
     if task in VALUED:
         predicted = {key: metric_values(task, drawn["logits"][key]) for key in shown}
         return found | {"values": plots.values(predicted, drawn["targets"], NAMES)}
+    if "calibration" not in report:
+        return found
     calibrations = {key: Calibration(**report["calibration"][key]) for key in shown}
     found["reliability"] = plots.reliability(calibrations, NAMES)
     for key in shown[1:] if "confusion" in report else ():

@@ -91,6 +91,7 @@ def ship(run: str | Path, recipe: Recipe, say: Say = print) -> Path:
         max_length=opened.max_length,
         teacher=recipe.teacher.model,
         outside=data.labels[data.outside] if data.task == "tagging" else None,
+        reading=data.reading,
     )
     say("quantizing it to int8")
     quantize(artifact, keep_fp32=recipe.ship.keep_fp32)

@@ -32,6 +32,8 @@ COLORS = {
     "majority_tag": "#8a8f98",
     "lexicon": "#8f6be8",
     "features": "#b07d48",
+    "unread": "#8a8f98",
+    "overlap": "#b07d48",
     "label_only": "#d9730d",
     "teacher": "#4c7ff0",
     "student": "#12a594",
@@ -40,6 +42,7 @@ COLORS = {
 _SERIES = ("#4c7ff0", "#12a594", "#d9730d", "#c2439b", "#8f6be8", "#b07d48", "#5a9c2f", "#e0555f")
 _INK = "#010203"
 _MOST_CELLS = 30
+_DRAWN = ("accuracy", "answer_f1", "entity_f1", "pearson", "token_accuracy")
 _SUM = "weighted sum"
 
 
@@ -196,7 +199,7 @@ def _loss_group(name: str) -> tuple[str, str]:
         return kind, ""
     if name == "loss":
         return _SUM, ""
-    if name in ("eval_accuracy", "eval_pearson", "eval_entity_f1", "eval_token_accuracy"):
+    if name.removeprefix("eval_") in _DRAWN:
         return f"dev {name[5:]}", ""
     return "", ""
 

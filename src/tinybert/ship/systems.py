@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy.typing as npt
 
-from tinybert import baselines, metrics, runtime, tag_baselines
+from tinybert import answer_baselines, baselines, metrics, runtime, tag_baselines
 from tinybert.artifact import read_card
 from tinybert.data import TaskData
 from tinybert.distill.infer import load_classifier, predict_logits
+from tinybert.distill.teach import dev_metrics
 from tinybert.errors import ArtifactError
 from tinybert.text import Tokenizer
 
@@ -29,6 +30,8 @@ NAMES = {
     "majority_tag": "Most frequent tag",
     "lexicon": "Each word's usual tag",
     "features": "Logistic regression on words",
+    "unread": "Answers without the question",
+    "overlap": "Words near the question's",
     "label_only": "Student without a teacher",
     "teacher": "Teacher",
     "student": "Student",
@@ -37,11 +40,16 @@ NAMES = {
 
 
 _BASELINES = {
+    "answering": ("unread", "overlap"),
     "regression": ("mean", "tfidf_ridge"),
     "ranking": ("unordered", "tfidf_cosine"),
     "tagging": ("majority_tag", "lexicon", "features"),
 }
-_ANSWERS = {"lexicon": tag_baselines.lexicon, "features": tag_baselines.features}
+_ANSWERS = {
+    "lexicon": tag_baselines.lexicon,
+    "features": tag_baselines.features,
+    "overlap": answer_baselines.overlap,
+}
 
 
 @dataclass(frozen=True)
@@ -75,7 +83,8 @@ class System:
     Args:
         key: One of ``NAMES``.
         quality: Metrics by name.
-        logits: Float (N, C), in tagging (W, C); None where a system has no logits of its own.
+        logits: Float (N, C), in tagging (W, C), in answering (N, 4); None where a system has no
+            logits of its own.
         parameters: Number of weights, if counted.
         file_mb: Size of the weights on disk, MB (10⁶ bytes), if on disk.
         precision: ``fp32``, ``int8`` or empty.
@@ -137,6 +146,8 @@ def _torch(key: str, folder: Path, max_length: int, data: TaskData, split: str) 
     texts, texts2 = data.texts(split)
     model = load_classifier(folder)
     tokenizer = Tokenizer(folder, max_length=max_length)
+    if data.unanswerable and getattr(model.config, "no_answer_threshold", None) is None:
+        dev_metrics(model, tokenizer, data)()
     logits = predict_logits(
         model,
         texts,
@@ -144,6 +155,7 @@ def _torch(key: str, folder: Path, max_length: int, data: TaskData, split: str) 
         max_length=max_length,
         tokenizer=tokenizer,
         outside=data.outside,
+        reading=data.reading,
     )
     size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
     return System(

@@ -13,7 +13,9 @@ from tinybert.data import TaskData
 from tinybert.distill.infer import predict_logits
 from tinybert.errors import ArtifactError
 from tinybert.ship.embedder import verify_encoder
+from tinybert.ship.lost_answers import changed
 from tinybert.ship.model_card import write_model_card
+from tinybert.spans import Reading
 from tinybert.tags import PLAIN, scheme_of, spans
 
 __all__ = ["verify"]
@@ -23,6 +25,7 @@ _VALUE_LIMIT = 0.05
 # How many answers' worth of a metric one changed answer may cost, and of which answers it is one.
 _AT_STAKE = {
     "accuracy": (1, "texts"),
+    "answer_f1": (1, "texts"),
     "f1": (2, "texts"),
     "matthews": (2, "texts"),
     "micro_f1": (2, "texts"),
@@ -51,7 +54,8 @@ def verify(
         artifact: The shipped folder.
         model: The Hugging Face folder it was exported from.
         data: Its dev split is used.
-        max_flips: Largest share of texts whose label differs (of words whose tag does), 0..1.
+        max_flips: Largest share of texts whose label or answer differs (of words whose tag
+            does), 0..1.
         max_drop: Largest loss in accuracy (or Pearson's r), 0..1.
 
     Returns:
@@ -68,7 +72,13 @@ def verify(
         return verify_encoder(folder, model, [*texts, *(texts2 or ())])
     limit, outside = card.max_length, card.labels.index(card.outside) if card.outside else 0
     wanted = predict_logits(
-        model, texts, texts2, max_length=limit, every_token=True, outside=outside
+        model,
+        texts,
+        texts2,
+        max_length=limit,
+        every_token=True,
+        outside=outside,
+        reading=Reading.of(card.reading),
     )
     inputs = data.inputs("dev")
     problems: list[str] = []
@@ -85,7 +95,7 @@ def verify(
         figures = _compare(data, found, wanted)
         if precision == "fp32":
             plain = runtime.load(folder, precision="fp32", optimize=False).logits(inputs[:16])
-            off = float(np.abs(plain - wanted[: len(plain)]).max())
+            off = float(_apart(data.task, plain, wanted[: len(plain)]).max())
             figures["max_logit_difference_unoptimized"] = off
             if (worst := max(off, figures["max_logit_difference"])) > _FP32_LIMIT:
                 problems.append(f"float32 logits differ by {worst:.2g} (limit {_FP32_LIMIT:g})")
@@ -108,7 +118,7 @@ def _compare(
 ) -> dict[str, Any]:
     """Return the figures of one model file against PyTorch on dev."""
     task, name = data.task, data.metric
-    difference = np.abs(found - wanted)
+    difference = _apart(task, found, wanted)
     flips = 0 if task in VALUED else _flips(task, found, wanted)
     values = {} if task != "regression" else {"spread": float(wanted.std())}
     counts = {"texts": len(wanted)}
@@ -127,6 +137,12 @@ def _compare(
     }
 
 
+def _apart(task: str, found: npt.NDArray[Any], wanted: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return how far logits are apart; in answering those of the best spans and of no answer."""
+    apart: npt.NDArray[Any] = np.abs(found - wanted)
+    return apart[:, 2:] if task == "answering" else apart
+
+
 def _entities(data: TaskData) -> int:
     """Count the entities of dev; 0 of plain tags."""
     if scheme_of(data.labels) == PLAIN:
@@ -135,7 +151,9 @@ def _entities(data: TaskData) -> int:
 
 
 def _flips(task: str, found: npt.NDArray[Any], wanted: npt.NDArray[Any]) -> int:
-    """Count the texts whose label, or any of whose labels, differs."""
+    """Count the texts whose label, or any of whose labels, or whose answer differs."""
+    if task == "answering":
+        return int(changed(found, wanted).sum())
     other = metrics.answers(task, found) != metrics.answers(task, wanted)
     return int(other.reshape(len(other), -1).any(axis=1).sum())
 
@@ -154,6 +172,7 @@ def _problems(
             f"(limit {limit:.3g}, {_VALUE_LIMIT:.0%} of their standard deviation)"
         )
     what, thing = ("words", "tags") if "words" in figures else ("texts", "labels")
+    thing = "answers" if figures["metric"] == "answer_f1" else thing
     allowed = metrics.chance(max_flips, figures[what])
     if figures["label_flips"] > allowed:
         problems.append(
