@@ -5,6 +5,7 @@ from tinybert.losses.embedding import embedding_loss
 from tinybert.losses.hidden import hidden_loss
 from tinybert.losses.prediction import multilabel_loss, prediction_loss, regression_loss
 from tinybert.losses.relation import relation_loss
+from tinybert.losses.sequence import next_token_loss, smoothed_loss
 from tinybert.losses.token import tag_loss, token_loss
 
 __all__ = [
@@ -12,9 +13,11 @@ __all__ = [
     "embedding_loss",
     "hidden_loss",
     "multilabel_loss",
+    "next_token_loss",
     "prediction_loss",
     "regression_loss",
     "relation_loss",
+    "smoothed_loss",
     "tag_loss",
     "token_loss",
 ]
