@@ -12,9 +12,11 @@ from tinybert.errors import ArtifactError
 
 __all__ = [
     "CARD",
+    "CTRANSLATE2",
     "FORMAT",
     "FP32",
     "INT8",
+    "WRITTEN",
     "Card",
     "check_files",
     "hash_file",
@@ -27,7 +29,18 @@ CARD = "card.json"
 FORMAT = 1
 FP32 = "onnx/model.onnx"
 INT8 = "onnx/model_quantized.onnx"
-TASKS = ("classification", "embedding", "multilabel", "ranking", "regression", "tagging")
+CTRANSLATE2 = "ctranslate2/model.bin"
+TASKS = (
+    "classification",
+    "embedding",
+    "multilabel",
+    "ranking",
+    "regression",
+    "summarization",
+    "tagging",
+    "translation",
+)
+WRITTEN = ("summarization", "translation")
 VALUED = ("ranking", "regression")
 
 
@@ -45,6 +58,9 @@ class Card:
         parameters: Number of weights.
         teacher: Name of the teacher the model was distilled from; empty if none.
         outside: In tagging, the tag of words past ``max_length``; empty elsewhere.
+        generation: Where answers are written texts: how they are searched for (see
+            ``runtime.Decoding``), the ``prefix`` of tokens that each begins with, and ``split``:
+            ``sentence`` where the model learned from single sentences.
         metrics: Quality on held-out data, by metric name.
         parity: Outcome of the comparison with the PyTorch model (see ``ship.verify``).
         tinybert: Version of the library that wrote the folder.
@@ -60,10 +76,15 @@ class Card:
     parameters: int = 0
     teacher: str = ""
     outside: str = ""
+    generation: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
     parity: Mapping[str, Any] = field(default_factory=dict)
     tinybert: str = ""
     format: int = FORMAT
+
+    def decoding(self) -> dict[str, Any]:
+        """Return how answers are searched for, where they are written texts."""
+        return {k: v for k, v in self.generation.items() if k not in ("prefix", "split")}
 
 
 def read_card(folder: str | Path) -> Card:
@@ -134,6 +155,10 @@ def _check_values(path: Path, values: dict[str, Any]) -> None:
         raise ArtifactError(
             f"{path}: `outside` is {values.get('outside')!r}; wanted one of the labels; export "
             "again"
+        )
+    if not isinstance(values.get("generation", {}), dict):
+        raise ArtifactError(
+            f"{path}: `generation` is {values['generation']!r}; wanted dict; export again"
         )
     if values["max_length"] < 4:
         raise ArtifactError(
