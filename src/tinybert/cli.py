@@ -10,6 +10,7 @@ import typer
 from tinybert._version import __version__
 from tinybert.console import Group, complain, read_data, show, show_report
 from tinybert.flags import embed_flags, general_flags, recipe_flags
+from tinybert.writing import WRITING
 
 __all__ = ["app", "main"]
 
@@ -49,6 +50,8 @@ TextFlag = Annotated[str | None, typer.Option("--text", help="Column of the text
 Text2Flag = Annotated[str | None, typer.Option("--text2", help="Column of the second text.")]
 LabelFlag = Annotated[str | None, typer.Option("--label", help="Column of the label or target.")]
 LanguageFlag = Annotated[str | None, typer.Option("--language", help="Language of helpdesk.")]
+SourceFlag = Annotated[str | None, typer.Option("--source", help="Column of what is written from.")]
+TargetFlag = Annotated[str | None, typer.Option("--target", help="Column of what is written.")]
 OpenFlag = Annotated[
     bool, typer.Option("--open/--no-open", help="Open the report in a browser, at a terminal.")
 ]
@@ -170,6 +173,11 @@ def report(
     open_: OpenFlag = False,
 ) -> None:
     """Compare teacher, student and artifact with baselines; write report.html and report.json."""
+    if (run / "data" / "pairs.json").is_file():
+        from tinybert.ship.writing import report_writing
+
+        print(f"report: {report_writing(run, split=split)}")
+        return
     from tinybert.ship.report import report as write_report
 
     show_report(write_report(run, split=split), open_=open_)
@@ -269,10 +277,16 @@ def verify(
 
     An artifact inside a run finds model and data there.
     """
+    from tinybert.pairs import PairData
     from tinybert.ship.verify import verify as run_verify
 
     rows = read_data(artifact, data, text=text, text2=text2, label=label, language=language)
     student = model or artifact.resolve().parent / "student"
+    if isinstance(rows, PairData):
+        from tinybert.ship.writer import verify_writer
+
+        show(verify_writer(artifact, student, rows))
+        return
     show(run_verify(artifact, student, rows, max_flips=max_flips, max_drop=max_drop))
 
 
@@ -290,6 +304,11 @@ def evaluate(
     text2: Text2Flag = None,
     label: LabelFlag = None,
     language: LanguageFlag = None,
+    source: SourceFlag = None,
+    target: TargetFlag = None,
+    task: Annotated[
+        str | None, typer.Option(help="Of a folder that writes: translation or summarization.")
+    ] = None,
 ) -> None:
     """Measure the quality of an artifact or a model on a split.
 
@@ -297,7 +316,8 @@ def evaluate(
     """
     from tinybert.ship.evaluate import evaluate as run_evaluate
 
-    rows = read_data(path, data, text=text, text2=text2, label=label, language=language)
+    columns = {"text": text, "text2": text2, "label": label, "language": language}
+    rows = read_data(path, data, **columns, source=source, target=target, task=task)
     show(run_evaluate(path, rows, split))
 
 
@@ -360,6 +380,10 @@ def info(
         print(json.dumps(found, indent=2, ensure_ascii=False))
     else:
         show(found)
+
+
+for _command, _shown in WRITING.items():
+    app.command(epilog=_examples(*_shown))(_command)
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from tinybert.artifact import FP32, INT8, Card, read_card, write_atomic
+from tinybert.artifact import CTRANSLATE2, FP32, INT8, WRITTEN, Card, read_card, write_atomic
 from tinybert.tags import PLAIN, scheme_of
 
 __all__ = ["write_model_card"]
@@ -11,8 +11,11 @@ __all__ = ["write_model_card"]
 _PIPELINES = {
     "embedding": "sentence-similarity",
     "ranking": "text-ranking",
+    "summarization": "summarization",
     "tagging": "token-classification",
+    "translation": "translation",
 }
+_ONNX = " The ONNX file and `tokenizer.json` lie where Transformers.js and Optimum look for them."
 
 
 def write_model_card(folder: str | Path) -> Path:
@@ -42,7 +45,8 @@ def _front_matter(card: Card) -> str:
         f"pipeline_tag: {_PIPELINES.get(card.task, 'text-classification')}",
         *base,
     ]
-    lines += ["tags:", "- tinybert", "- distillation", "- onnx", "---", ""]
+    form = "ctranslate2" if card.task in WRITTEN else "onnx"
+    lines += ["tags:", "- tinybert", "- distillation", f"- {form}", "---", ""]
     return "\n".join(lines)
 
 
@@ -52,6 +56,8 @@ def _about(card: Card) -> str:
     does = (
         _tagging(card)
         if card.task == "tagging"
+        else {"translation": "translates texts", "summarization": "summarizes texts"}[card.task]
+        if card.task in WRITTEN
         else f"gives {kind} {number} of {len(card.labels)} labels: {', '.join(card.labels)}"
         if card.labels
         else "turns texts into vectors that lie near each other where texts mean the same"
@@ -63,8 +69,25 @@ def _about(card: Card) -> str:
     teacher = f" It was distilled from `{Path(card.teacher).name}`." if card.teacher else ""
     return (
         f"# A tiny student\n\nThis model of {card.parameters / 1e6:.1f} M parameters {does}."
-        f"{teacher} Inputs longer than {card.max_length} tokens are cut at the end (in a pair, the "
-        "longer text first).\n"
+        f"{teacher} {_limit(card)}\n"
+    )
+
+
+def _limit(card: Card) -> str:
+    """Say what happens to long inputs."""
+    if card.task == "translation":
+        return (
+            f"Texts longer than {card.max_length} tokens are translated in parts, cut at the ends "
+            "of sentences."
+        )
+    if card.task == "summarization":
+        return (
+            f"Texts longer than {card.max_length} tokens are summarized in windows, and the "
+            "summaries again."
+        )
+    return (
+        f"Inputs longer than {card.max_length} tokens are cut at the end (in a pair, the longer "
+        "text first)."
     )
 
 
@@ -78,11 +101,12 @@ def _tagging(card: Card) -> str:
 
 def _use(card: Card) -> str:
     example = '("a text", "another")' if card.pair else '"a text"'
+    extra = "'tinybert[seq2seq]'" if card.task in WRITTEN else "tinybert"
+    files = "" if card.task in WRITTEN else _ONNX
     return (
         "## Use\n\n```python\nimport tinybert\n\n"
         f'model = tinybert.load("path/to/this/folder")\nprint(model([{example}]))\n```\n\n'
-        "`pip install tinybert` brings no PyTorch. The ONNX file and `tokenizer.json` lie where "
-        "Transformers.js and Optimum look for them.\n"
+        f"`pip install {extra}` brings no PyTorch.{files}\n"
     )
 
 
@@ -94,6 +118,13 @@ def _quality(card: Card) -> str:
         table += [
             f"Against the PyTorch model on {parity['texts']:,} texts: mean cosine "
             f"{parity['mean_cosine']:.4f}, least {parity['least_cosine']:.4f}.",
+            "",
+        ]
+    elif "same_answers" in parity:
+        table += [
+            f"Against the PyTorch model on {parity['texts']:,} held-out texts: {parity['metric']} "
+            f"{parity['torch']:.2f} → {parity['artifact']:.2f}, {parity['same_answers']:.1%} of "
+            "the answers the same.",
             "",
         ]
     elif parity:
@@ -111,7 +142,7 @@ def _quality(card: Card) -> str:
 def _files(folder: Path) -> str:
     rows = [
         f"- `{name}`: {what}, {(folder / name).stat().st_size / 1e6:.1f} MB"
-        for name, what in ((INT8, "int8"), (FP32, "float32"))
+        for name, what in ((INT8, "int8"), (FP32, "float32"), (CTRANSLATE2, "int8, CTranslate2"))
         if (folder / name).is_file()
     ]
     return "\n".join(["## Files", "", *rows, ""])
