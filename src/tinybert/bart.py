@@ -25,7 +25,7 @@ __all__ = [
     "shrink",
 ]
 
-LAYOUTS = ("bart", "marian")
+LAYOUTS = ("bart", "m2m_100", "marian", "mbart")
 _OFFSET = 2
 _SPREAD = 0.5  # of the weights, times the square root of the width
 
@@ -98,7 +98,7 @@ def shrink(
     """Make a student of a teacher's own layers (shrink and fine-tune).
 
     Args:
-        teacher: A BART or Marian model; it stays as it is.
+        teacher: A model of one of ``LAYOUTS``; it stays as it is.
         encoder_layers, decoder_layers: Teacher layers to keep, counted from 0.
 
     Raises:
@@ -218,6 +218,8 @@ def choose_layers(wanted: int | Sequence[int], count: int) -> list[int]:
     ([0, 2, 5], [0], [0, 5])
     """
     if not isinstance(wanted, int):
+        if wrong := [layer for layer in wanted if not 0 <= layer < count]:
+            raise ConfigError(f"there is no layer {wrong[0]}; the teacher has 0 to {count - 1}")
         return list(wanted)
     if not 1 <= wanted <= count:
         raise ConfigError(f"{wanted} layers were asked for; the teacher has {count}")
@@ -230,11 +232,11 @@ def check_layout(model: PreTrainedModel) -> None:
     """Refuse an architecture whose parts are not those of BART.
 
     Raises:
-        UnsupportedModelError: Neither BART nor Marian.
+        UnsupportedModelError: None of ``LAYOUTS``.
     """
     if model.config.model_type not in LAYOUTS:
         raise UnsupportedModelError(
-            f"a model of type {model.config.model_type}; wanted {' or '.join(LAYOUTS)}"
+            f"a model of type {model.config.model_type}; wanted one of {', '.join(LAYOUTS)}"
         )
 
 

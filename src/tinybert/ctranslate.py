@@ -31,7 +31,7 @@ _ACTIVATIONS = {
 def write_ctranslate2(
     model: PreTrainedModel, tokens: Sequence[str], folder: str | Path, *, int8: bool
 ) -> Path:
-    """Write a BART or Marian model as a folder of CTranslate2.
+    """Write a model of BART's layout as a folder of CTranslate2.
 
     Args:
         model: On the CPU.
@@ -48,16 +48,15 @@ def write_ctranslate2(
         raise UnsupportedModelError(
             f"activation `{config.activation_function}`; wanted one of {', '.join(_ACTIVATIONS)}"
         )
-    bart = config.model_type == "bart"
     spec = TransformerSpec.from_config(
         (config.encoder_layers, config.decoder_layers),
         config.encoder_attention_heads,
-        pre_norm=False,
+        pre_norm=config.model_type in ("m2m_100", "mbart"),
         activation=_ACTIVATIONS[config.activation_function],
-        layernorm_embedding=bart,
+        layernorm_embedding=config.model_type in ("bart", "mbart"),
     )
     for name in ("encoder", "decoder"):
-        _set_stack(getattr(spec, name), model.get_submodule(f"model.{name}"), config, bart)
+        _set_stack(getattr(spec, name), model.get_submodule(f"model.{name}"), config)
     spec.decoder.projection.weight = _array(model.lm_head.weight)
     bias = getattr(model, "final_logits_bias", None)
     if isinstance(bias, Tensor) and bias.any():
@@ -91,16 +90,19 @@ def _save(spec: TransformerSpec, folder: Path) -> Path:
     return folder
 
 
-def _set_stack(spec: Any, stack: nn.Module, config: Any, bart: bool) -> None:
+def _set_stack(spec: Any, stack: nn.Module, config: Any) -> None:
     """Set the embeddings and the layers of an encoder or a decoder."""
     part: Any = stack
     words = spec.embeddings[0] if isinstance(spec.embeddings, list) else spec.embeddings
     words.weight = _array(part.embed_tokens.weight)
     spec.scale_embeddings = math.sqrt(config.d_model) if config.scale_embedding else 1.0
-    positions = _array(part.embed_positions.weight)
-    spec.position_encodings.encodings = positions[_OFFSET:] if bart else positions
-    if bart:
-        _set_norm(spec.layernorm_embedding, part.layernorm_embedding)
+    sinusoids = getattr(part.embed_positions, "weights", None)
+    positions = _array(part.embed_positions.weight if sinusoids is None else sinusoids)
+    offset = 0 if config.model_type == "marian" else _OFFSET
+    spec.position_encodings.encodings = positions[offset:]
+    for name in ("layernorm_embedding", "layer_norm"):
+        if hasattr(spec, name):
+            _set_norm(getattr(spec, name), getattr(part, name))
     for own, layer in zip(spec.layer, part.layers, strict=True):
         attention = own.self_attention
         _set_linear(attention.linear[0], *_projections(layer.self_attn, "qkv"))

@@ -14,7 +14,7 @@ from tinybert.runtime import Decoding
 from tinybert.text import Tokenizer
 
 
-@pytest.fixture(scope="module", params=["bart", "marian"])
+@pytest.fixture(scope="module", params=["bart", "m2m_100", "marian", "mbart"])
 def writer(request, tmp_path_factory):
     folder = save_random_writer(tmp_path_factory.mktemp(request.param) / "w", request.param)
     network, tokenizer = load_writer(folder), Tokenizer(folder, max_length=32)
@@ -106,7 +106,9 @@ def test_what_cannot_be_made(bert):
         new_bart(20, layers=(1, 1), hidden=32, heads=3, start=0, pad=1, eos=2)
     with pytest.raises(ConfigError, match="the BERT has no layer 3; it has 0 to 2"):
         from_bert(bert, decoder_layers=[3], start=2, eos=3)
-    with pytest.raises(UnsupportedModelError, match="a model of type bert; wanted bart or marian"):
+    with pytest.raises(
+        UnsupportedModelError, match="a model of type bert; wanted one of bart, m2m_100"
+    ):
         shrink(bert, [0], [0])
     with pytest.raises(ConfigError, match="7 layers were asked for; the teacher has 6"):
         choose_layers(7, 6)

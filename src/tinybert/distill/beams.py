@@ -12,6 +12,7 @@ from datasets import Dataset
 from torch import nn
 from transformers import PreTrainedModel
 
+from tinybert.distill.generated import TorchWriter
 from tinybert.distill.infer import batches_by_length
 from tinybert.distill.writing import Batches, Top
 from tinybert.runtime.generation import Decoding, Generator
@@ -22,7 +23,7 @@ _CHUNK = 512
 
 
 def beam_texts(
-    write: Generator,
+    write: Generator | TorchWriter,
     sources: Sequence[str],
     path: str | Path,
     decoding: Decoding,

@@ -11,12 +11,15 @@ from transformers import PreTrainedModel
 
 from tinybert import pairs as data_room
 from tinybert.artifact import write_atomic
+from tinybert.bart import LAYOUTS, choose_layers
 from tinybert.distill.beams import beam_texts, top_tokens
 from tinybert.distill.folder import open_folder, versions
+from tinybert.distill.generated import TorchWriter
 from tinybert.distill.processes import first_alone, spoken_once
 from tinybert.distill.seq2seq_recipe import Seq2SeqRecipe, WriterTraining
 from tinybert.distill.trainer import run_stage, use_bf16
 from tinybert.distill.writers import (
+    force_token,
     load_writer,
     make_student,
     new_teacher,
@@ -67,6 +70,7 @@ def seq2seq(recipe: Seq2SeqRecipe, say: Say = print) -> Path:
     started = time.monotonic()
     data = load_data(recipe, say)
     more = _monolingual(recipe, data, say)
+    given = _given(recipe)
     run = open_folder(recipe)
     stages, vocabulary = run / "stages", run / "stages" / "tokenizer"
     with first_alone() as first:
@@ -79,8 +83,9 @@ def seq2seq(recipe: Seq2SeqRecipe, say: Say = print) -> Path:
         Tokenizer(vocabulary, max_length=limit) for limit in (recipe.max_length, recipe.max_target)
     )
     assert len(tokenizers) == 2
-    teacher = _teacher(recipe, data, tokenizers, run, say)
-    _check_lengths(recipe, teacher)
+    if given is not None:
+        force_token(given, recipe.teacher.target_token, tokenizers[0])
+    teacher = given or _taught(recipe, data, tokenizers, run, say)
     student = make_student(recipe, teacher)
     learned, top = _targets(recipe, teacher, data, more, tokenizers, stages, say)
     say(f"student: {_size(student)}; teacher: {_size(teacher)}")
@@ -150,16 +155,28 @@ def _monolingual(recipe: Seq2SeqRecipe, data: PairData, say: Say) -> list[str]:
     return list(found["text"])
 
 
-def _teacher(
+def _given(recipe: Seq2SeqRecipe) -> PreTrainedModel | None:
+    """Return the teacher that is named; None where one is trained here. Sizes are checked."""
+    settings, student = recipe.teacher, recipe.student
+    if settings.model is not None:
+        found = load_writer(settings.model, any_layout=True)
+        _check_lengths(recipe, found)
+        make_student(recipe, found)
+        return found
+    if settings.bert is None and student.hidden is None:
+        choose_layers(student.encoder_layers, settings.encoder_layers)
+        choose_layers(student.decoder_layers, settings.decoder_layers)
+    return None
+
+
+def _taught(
     recipe: Seq2SeqRecipe,
     data: PairData,
     tokenizers: tuple[Tokenizer, ...],
     run: Path,
     say: Say,
 ) -> PreTrainedModel:
-    """Return the teacher: loaded, or trained from the pairs."""
-    if recipe.teacher.model is not None:
-        return load_writer(recipe.teacher.model)
+    """Return the teacher that is trained from the pairs."""
     if (run / "teacher" / "config.json").is_file():
         return load_writer(run / "teacher")
     teacher = new_teacher(recipe, tokenizers[0])
@@ -170,7 +187,7 @@ def _teacher(
         list(train["target"]),
         [1.0] * len(train),
         (tokenizers[0], tokenizers[1]),
-        _start(teacher),
+        teacher,
     )
     settings = recipe.teaching
     objective = WritingObjective(teacher, smoothing=settings.smoothing)
@@ -215,7 +232,7 @@ def _targets(
         [targets[i] for i in kept],
         [weights[i] for i in kept],
         (tokenizers[0], tokenizers[1]),
-        _start(teacher),
+        teacher,
     )
     if not recipe.targets.word_level:
         return learned, None
@@ -245,7 +262,11 @@ def _ask(
         length_penalty=recipe.targets.length_penalty,
         max_tokens=recipe.max_target,
     )
-    write = open_model(teacher, tokenizer, stages / "teacher")
+    write = (
+        open_model(teacher, tokenizer, stages / "teacher")
+        if teacher.config.model_type in LAYOUTS
+        else TorchWriter(teacher, tokenizer)
+    )
     return beam_texts(write, sources, stages / "beams.jsonl", decoding, say)
 
 
@@ -282,7 +303,7 @@ def _train(
 
 def _check_lengths(recipe: Seq2SeqRecipe, teacher: PreTrainedModel) -> None:
     """Refuse limits that the teacher's positions do not reach."""
-    longest = int(teacher.config.max_position_embeddings)
+    longest = int(getattr(teacher.config, "max_position_embeddings", None) or 10**6)
     for name in ("max_length", "max_target"):
         if getattr(recipe, name) > longest:
             raise ConfigError(
@@ -298,6 +319,8 @@ def _start(model: PreTrainedModel) -> int:
 def _size(model: PreTrainedModel) -> str:
     """Say how large a model is."""
     config = model.config
+    if config.model_type not in LAYOUTS:
+        return f"{config.model_type}, {model.num_parameters() / 1e6:.1f} M weights"
     return (
         f"{config.encoder_layers}+{config.decoder_layers} layers of {config.d_model}, "
         f"{model.num_parameters() / 1e6:.1f} M weights"

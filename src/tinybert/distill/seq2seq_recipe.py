@@ -77,10 +77,12 @@ class WriterTeacher(WriterSettings):
     """The teacher: ``model``, a folder or hub id; or one that is trained here from the pairs.
 
     ``bert`` names an encoder that such a one begins as; its sizes and tokenizer are then the
-    encoder's.
+    encoder's. ``target_token`` begins every answer of a teacher of many languages, such as
+    ``deu_Latn``.
     """
 
     model: str | None = None
+    target_token: str | None = None
     bert: str | None = None
     encoder_layers: int = Field(4, ge=1)
     decoder_layers: int = Field(4, ge=1)

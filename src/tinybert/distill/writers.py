@@ -8,7 +8,15 @@ from typing import Any
 from transformers import AutoModelForSeq2SeqLM, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from tinybert.bart import check_layout, choose_layers, from_bert, new_bart, set_dropout, shrink
+from tinybert.bart import (
+    LAYOUTS,
+    check_layout,
+    choose_layers,
+    from_bert,
+    new_bart,
+    set_dropout,
+    shrink,
+)
 from tinybert.distill.infer import load_classifier, resolve, save_tokenizer
 from tinybert.distill.published import BROKEN, reason
 from tinybert.distill.seq2seq_recipe import Seq2SeqRecipe
@@ -17,13 +25,24 @@ from tinybert.layout import layout_of
 from tinybert.subwords import train_tokenizer
 from tinybert.text import Tokenizer
 
-__all__ = ["load_writer", "make_student", "new_teacher", "save_writer", "write_vocabulary"]
+__all__ = [
+    "force_token",
+    "load_writer",
+    "make_student",
+    "new_teacher",
+    "save_writer",
+    "write_vocabulary",
+]
 
 _FILES = ("tokenizer.json", "tokenizer_config.json")
 
 
-def load_writer(model: str | Path) -> PreTrainedModel:
-    """Load a BART or Marian model in eval mode.
+def load_writer(model: str | Path, *, any_layout: bool = False) -> PreTrainedModel:
+    """Load an encoder-decoder in eval mode.
+
+    Args:
+        model: Folder or hub id.
+        any_layout: Take architectures too whose parts are not those of BART, such as T5.
 
     Raises:
         UnsupportedModelError: No such model, or another architecture.
@@ -44,7 +63,8 @@ def load_writer(model: str | Path) -> PreTrainedModel:
         transformers_logging.set_verbosity(quiet)
         if bars:
             transformers_logging.enable_progress_bar()
-    check_layout(found)
+    if not any_layout:
+        check_layout(found)
     found.float().eval()
     return found
 
@@ -142,6 +162,11 @@ def make_student(recipe: Seq2SeqRecipe, teacher: PreTrainedModel) -> PreTrainedM
         ConfigError: Layers or sizes that the teacher does not have or that do not fit.
     """
     settings, config = recipe.student, teacher.config
+    if settings.hidden is None and config.model_type not in LAYOUTS:
+        raise ConfigError(
+            f"the teacher is a {config.model_type}, of which no layers can be taken; give the "
+            "student a width of its own: student.hidden"
+        )
     if settings.hidden is None:
         for name in ("heads", "intermediate"):
             if getattr(settings, name) is not None:
@@ -164,7 +189,7 @@ def make_student(recipe: Seq2SeqRecipe, teacher: PreTrainedModel) -> PreTrainedM
         hidden=settings.hidden,
         heads=settings.heads,
         intermediate=settings.intermediate,
-        positions=int(config.max_position_embeddings),
+        positions=max(recipe.max_length, recipe.max_target),
         dropout=settings.dropout,
         start=int(config.decoder_start_token_id),
         pad=int(config.pad_token_id),
@@ -174,6 +199,20 @@ def make_student(recipe: Seq2SeqRecipe, teacher: PreTrainedModel) -> PreTrainedM
     forced = getattr(teacher.generation_config, "forced_bos_token_id", None)
     found.generation_config.forced_bos_token_id = forced
     return found
+
+
+def force_token(model: PreTrainedModel, token: str | None, tokenizer: Tokenizer) -> None:
+    """Let every answer of a model begin with a token, such as a language's; None changes nothing.
+
+    Raises:
+        ConfigError: The tokenizer has no such token.
+    """
+    settings: Any = model.generation_config
+    if token is None:
+        return
+    if token not in tokenizer.vocabulary:
+        raise ConfigError(f"teacher.target_token is `{token}`; the tokenizer has no such token")
+    settings.forced_bos_token_id = tokenizer.vocabulary[token]
 
 
 def _token(tokenizer: Tokenizer, *names: str) -> int:

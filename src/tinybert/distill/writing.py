@@ -46,7 +46,7 @@ def rows(
     targets: Sequence[str],
     weights: Sequence[float],
     tokenizers: tuple[Tokenizer, Tokenizer],
-    start: int,
+    model: PreTrainedModel,
 ) -> Dataset:
     """Return rows to learn from.
 
@@ -54,7 +54,8 @@ def rows(
         sources, targets: N texts each.
         weights: What each pair counts.
         tokenizers: Of sources and of targets; they differ in their limits.
-        start: Token id that the decoder begins with; a target does not repeat it.
+        model: Says what its decoder begins with, which a target does not repeat, and what every
+            target begins with, such as a language's token.
 
     Returns:
         Columns ``input_ids``, ``labels``, ``weight``, ``length`` and ``place``: where the row's
@@ -62,6 +63,12 @@ def rows(
     """
     ids = tokenizers[0].encode(list(sources))[0]
     labels = tokenizers[1].encode(list(targets))[0]
+    start = int(model.config.decoder_start_token_id)
+    forced = getattr(model.generation_config, "forced_bos_token_id", None)
+    if forced is not None:
+        before = len(tokenizers[1].frame()[0])
+        room = tokenizers[1].max_length - 2
+        labels = [[int(forced), *row[before:-1][:room], row[-1]] for row in labels]
     labels = [row[1:] if row[:1] == [start] else row for row in labels]
     ends = np.cumsum([len(row) for row in labels])
     columns = {

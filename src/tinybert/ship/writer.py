@@ -14,8 +14,10 @@ from transformers import PreTrainedModel
 from tinybert import runtime, text_metrics
 from tinybert._version import __version__
 from tinybert.artifact import CTRANSLATE2, Card, hash_file, read_card, write_card
+from tinybert.bart import LAYOUTS
 from tinybert.ctranslate import token_list, write_ctranslate2
-from tinybert.distill.writers import load_writer
+from tinybert.distill.generated import TorchWriter
+from tinybert.distill.writers import force_token, load_writer
 from tinybert.distill.writing import open_model, prefix_of
 from tinybert.errors import ArtifactError, ConfigError, DataError
 from tinybert.pairs import PairData
@@ -157,14 +159,22 @@ def verify_writer(
     return parity
 
 
-def answers_of(path: str | Path, data: PairData, split: str, *, max_length: int = 128) -> list[str]:
+def answers_of(
+    path: str | Path,
+    data: PairData,
+    split: str,
+    *,
+    max_length: int = 128,
+    target_token: str | None = None,
+) -> list[str]:
     """Return a model's answers for a split, from the class that users call.
 
     Args:
-        path: An artifact, or the folder of a BART or Marian model (then in float32).
+        path: An artifact, or the folder of an encoder-decoder (then in float32).
         data: The pairs.
         split: ``train``, ``dev`` or ``test``.
         max_length: Longest source in tokens, for a folder; an artifact has its own.
+        target_token: What every answer of a folder's model begins with.
 
     Raises:
         DataError: The split is missing.
@@ -177,9 +187,14 @@ def answers_of(path: str | Path, data: PairData, split: str, *, max_length: int 
         if not isinstance(written, runtime.Translator | runtime.Summarizer):
             raise DataError(f"{path} is for {written.card.task}; wanted a model that writes texts")
         return written(sources)
-    network = load_writer(path)
-    longest = min(max_length, int(network.config.max_position_embeddings))
+    network = load_writer(path, any_layout=True)
+    known = getattr(network.config, "max_position_embeddings", None)
+    longest = min(max_length, int(known or max_length))
     tokenizer = Tokenizer(path, max_length=longest)
+    force_token(network, target_token, tokenizer)
+    if network.config.model_type not in LAYOUTS:
+        decoding = Decoding(max_tokens=longest)
+        return [one[0].text for one in TorchWriter(network, tokenizer)(sources, decoding)]
     with tempfile.TemporaryDirectory() as place:
         write = open_model(network, tokenizer, Path(place) / "model")
         found = write(sources, Decoding(max_tokens=longest))

@@ -100,7 +100,10 @@ def report_writing(run: str | Path, *, split: str | None = None) -> Path:
     systems, answers = [], {}
     for name, folder in folders.items():
         started = time.perf_counter()
-        answers[name] = answers_of(folder, data, chosen, max_length=recipe.max_length)
+        token = recipe.teacher.target_token if name == "teacher" else None
+        answers[name] = answers_of(
+            folder, data, chosen, max_length=recipe.max_length, target_token=token
+        )
         seconds = time.perf_counter() - started
         figures = text_metrics.measure(data.task, answers[name], references, sources)
         systems.append(
