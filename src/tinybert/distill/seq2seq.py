@@ -23,6 +23,7 @@ from tinybert.distill.writers import (
     load_writer,
     make_student,
     new_teacher,
+    open_vocabulary,
     save_writer,
     write_vocabulary,
 )
@@ -79,10 +80,7 @@ def seq2seq(recipe: Seq2SeqRecipe, say: Say = print) -> Path:
             write_vocabulary(recipe, texts, vocabulary)
             if not (run / "data" / "pairs.json").is_file():
                 data_room.save_pairs(data, run / "data")
-    tokenizers = tuple(
-        Tokenizer(vocabulary, max_length=limit) for limit in (recipe.max_length, recipe.max_target)
-    )
-    assert len(tokenizers) == 2
+    tokenizers = open_vocabulary(vocabulary, (recipe.max_length, recipe.max_target))
     if given is not None:
         force_token(given, recipe.teacher.target_token, tokenizers[0])
     teacher = given or _taught(recipe, data, tokenizers, run, say)
@@ -172,7 +170,7 @@ def _given(recipe: Seq2SeqRecipe) -> PreTrainedModel | None:
 def _taught(
     recipe: Seq2SeqRecipe,
     data: PairData,
-    tokenizers: tuple[Tokenizer, ...],
+    tokenizers: tuple[Tokenizer, Tokenizer],
     run: Path,
     say: Say,
 ) -> PreTrainedModel:
@@ -186,7 +184,7 @@ def _taught(
         list(train["source"]),
         list(train["target"]),
         [1.0] * len(train),
-        (tokenizers[0], tokenizers[1]),
+        tokenizers,
         teacher,
     )
     settings = recipe.teaching
@@ -208,7 +206,7 @@ def _targets(
     teacher: PreTrainedModel,
     data: PairData,
     more: Sequence[str],
-    tokenizers: tuple[Tokenizer, ...],
+    tokenizers: tuple[Tokenizer, Tokenizer],
     stages: Path,
     say: Say,
 ) -> tuple[Dataset, Top | None]:
@@ -231,7 +229,7 @@ def _targets(
         [sources[i] for i in kept],
         [targets[i] for i in kept],
         [weights[i] for i in kept],
-        (tokenizers[0], tokenizers[1]),
+        tokenizers,
         teacher,
     )
     if not recipe.targets.word_level:

@@ -5,9 +5,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import snapshot_download
 from transformers import AutoModelForSeq2SeqLM, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
+from tinybert import marian_vocabulary
 from tinybert.bart import (
     LAYOUTS,
     check_layout,
@@ -26,10 +28,12 @@ from tinybert.subwords import train_tokenizer
 from tinybert.text import Tokenizer
 
 __all__ = [
+    "copy_vocabulary",
     "force_token",
     "load_writer",
     "make_student",
     "new_teacher",
+    "open_vocabulary",
     "save_writer",
     "write_vocabulary",
 ]
@@ -106,14 +110,48 @@ def write_vocabulary(recipe: Seq2SeqRecipe, texts: list[str], folder: Path) -> N
     if given is None:
         train_tokenizer(texts, folder, vocab_size=recipe.teacher.vocab_size)
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    place = Path(resolve(given))
+    copy_vocabulary(given, folder)
+
+
+def copy_vocabulary(model: str | Path, folder: str | Path) -> None:
+    """Write a model's tokenizer into a folder; Marian's from its two SentencePiece files.
+
+    Args:
+        model: Folder or hub id.
+        folder: Gets ``tokenizer.json`` and ``tokenizer_config.json``; of a Marian model ``target``
+            in it gets the tokenizer of targets.
+
+    Raises:
+        UnsupportedModelError: The model has no tokenizer that the ``tokenizers`` library can run.
+    """
+    target = Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    place = _here(resolve(model))
     if (place / _FILES[0]).is_file():
         for name in reversed(_FILES):
             if (place / name).is_file():
-                shutil.copyfile(place / name, folder / name)
+                shutil.copyfile(place / name, target / name)
+    elif all((place / name).is_file() for name in marian_vocabulary.FILES):
+        marian_vocabulary.write_marian_vocabulary(place, target)
     else:
-        save_tokenizer(given, folder)
+        save_tokenizer(model, target)
+
+
+def open_vocabulary(folder: Path, limits: tuple[int, int]) -> tuple[Tokenizer, Tokenizer]:
+    """Return the tokenizers of sources and of targets, which most often are the same."""
+    target = folder / "target" if (folder / "target").is_dir() else folder
+    return Tokenizer(folder, max_length=limits[0]), Tokenizer(target, max_length=limits[1])
+
+
+def _here(place: str) -> Path:
+    """Return the folder of a model; of one on the hub that of its tokenizer's files."""
+    if Path(place).is_dir():
+        return Path(place)
+    try:
+        patterns = [*_FILES, *marian_vocabulary.FILES]
+        return Path(snapshot_download(place, allow_patterns=patterns))
+    except (OSError, ValueError) as error:
+        raise UnsupportedModelError(f"{place} cannot be loaded: {reason(error)}") from error
 
 
 def new_teacher(recipe: Seq2SeqRecipe, tokenizer: Tokenizer) -> PreTrainedModel:

@@ -17,7 +17,7 @@ from tinybert.artifact import CTRANSLATE2, Card, hash_file, read_card, write_car
 from tinybert.bart import LAYOUTS
 from tinybert.ctranslate import token_list, write_ctranslate2
 from tinybert.distill.generated import TorchWriter
-from tinybert.distill.writers import force_token, load_writer
+from tinybert.distill.writers import copy_vocabulary, force_token, load_writer
 from tinybert.distill.writing import open_model, prefix_of
 from tinybert.errors import ArtifactError, ConfigError, DataError
 from tinybert.pairs import PairData
@@ -73,8 +73,8 @@ def export_writer(
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        for name in _TOKENIZER:
-            shutil.copyfile(Path(model) / name, partial / name)
+        copy_vocabulary(model, partial)
+        shutil.rmtree(partial / "target", ignore_errors=True)
         network.config.save_pretrained(partial)
         tokenizer = Tokenizer(partial, max_length=max_length)
         tokens = token_list(tokenizer.vocabulary, int(network.config.vocab_size))
@@ -190,13 +190,15 @@ def answers_of(
     network = load_writer(path, any_layout=True)
     known = getattr(network.config, "max_position_embeddings", None)
     longest = min(max_length, int(known or max_length))
-    tokenizer = Tokenizer(path, max_length=longest)
-    force_token(network, target_token, tokenizer)
-    if network.config.model_type not in LAYOUTS:
-        decoding = Decoding(max_tokens=longest)
-        return [one[0].text for one in TorchWriter(network, tokenizer)(sources, decoding)]
     with tempfile.TemporaryDirectory() as place:
-        write = open_model(network, tokenizer, Path(place) / "model")
+        copy_vocabulary(path, place)
+        tokenizer = Tokenizer(place, max_length=longest)
+        force_token(network, target_token, tokenizer)
+        write = (
+            open_model(network, tokenizer, Path(place) / "model")
+            if network.config.model_type in LAYOUTS
+            else TorchWriter(network, tokenizer)
+        )
         found = write(sources, Decoding(max_tokens=longest))
     return [one[0].text for one in found]
 
