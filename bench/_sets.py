@@ -91,7 +91,7 @@ class Set:
 SETS: dict[str, Set] = {
     "helpdesk": Set({3: (6, 4)}, label_only=True),
     "sst2-sentences": Set({4: (2, 2), 3: (6, 5), 2: (8, 6)}, "sst2", _whole_sentences),
-    "sst2": Set({4: (1, 0.5), 3: (2, 1), 2: (2, 2)}, "sst2", teachers=False),
+    "sst2": Set({4: (1, 0.5), 3: (2, 1), 2: (6, 2)}, "sst2", teachers=False),
     "mrpc": Set({4: (5, 4), 3: (8, 6)}, "mrpc", also=("accuracy",), label_only=True),
     "stsb": Set({4: (4, 3), 3: (6, 4)}, "stsb_en", also=("spearman",), label_only=True),
     "cola": Set({4: (4, 4), 3: (8, 6)}, "cola", also=("accuracy",), label_only=True),

@@ -12,9 +12,11 @@ from tinybert.errors import ArtifactError
 
 __all__ = [
     "CARD",
+    "CTRANSLATE2",
     "FORMAT",
     "FP32",
     "INT8",
+    "WRITTEN",
     "Card",
     "check_files",
     "hash_file",
@@ -27,6 +29,7 @@ CARD = "card.json"
 FORMAT = 1
 FP32 = "onnx/model.onnx"
 INT8 = "onnx/model_quantized.onnx"
+CTRANSLATE2 = "ctranslate2/model.bin"
 TASKS = (
     "answering",
     "classification",
@@ -34,8 +37,11 @@ TASKS = (
     "multilabel",
     "ranking",
     "regression",
+    "summarization",
     "tagging",
+    "translation",
 )
+WRITTEN = ("summarization", "translation")
 VALUED = ("ranking", "regression")
 
 
@@ -55,6 +61,9 @@ class Card:
         outside: In tagging, the tag of words past ``max_length``; empty elsewhere.
         reading: In answering, the lengths of ``spans.Reading`` and the ``threshold`` of no answer,
             None where there always is one; empty elsewhere.
+        generation: Where answers are written texts: how they are searched for (see
+            ``runtime.Decoding``), the ``prefix`` of tokens that each begins with, and ``split``:
+            ``sentence`` where the model learned from single sentences.
         metrics: Quality on held-out data, by metric name.
         parity: Outcome of the comparison with the PyTorch model (see ``ship.verify``).
         tinybert: Version of the library that wrote the folder.
@@ -71,10 +80,15 @@ class Card:
     teacher: str = ""
     outside: str = ""
     reading: Mapping[str, Any] = field(default_factory=dict)
+    generation: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
     parity: Mapping[str, Any] = field(default_factory=dict)
     tinybert: str = ""
     format: int = FORMAT
+
+    def decoding(self) -> dict[str, Any]:
+        """Return how answers are searched for, where they are written texts."""
+        return {k: v for k, v in self.generation.items() if k not in ("prefix", "split")}
 
 
 def read_card(folder: str | Path) -> Card:
@@ -148,6 +162,10 @@ def _check_values(path: Path, values: dict[str, Any]) -> None:
         )
     if values["task"] == "answering":
         _check_reading(path, values.get("reading"))
+    if not isinstance(values.get("generation", {}), dict):
+        raise ArtifactError(
+            f"{path}: `generation` is {values['generation']!r}; wanted dict; export again"
+        )
     if values["max_length"] < 4:
         raise ArtifactError(
             f"{path}: max_length is {values['max_length']}; wanted at least 4; export again"

@@ -8,8 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from tinybert._version import __version__
-from tinybert.console import Group, complain, read_data, show, show_report
+from tinybert.console import Group, complain, examples, read_data, show, show_report
 from tinybert.flags import embed_flags, general_flags, recipe_flags
+from tinybert.writing import WRITING
 
 __all__ = ["app", "main"]
 
@@ -21,11 +22,6 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-
-def _examples(*commands: str) -> str:
-    """Return examples as the last lines of a command's help."""
-    return "\n\n".join(["Examples:", *(f"  {command}" for command in commands)])
 
 
 def _version(wanted: bool) -> None:
@@ -49,13 +45,15 @@ TextFlag = Annotated[str | None, typer.Option("--text", help="Column of the text
 Text2Flag = Annotated[str | None, typer.Option("--text2", help="Column of the second text.")]
 LabelFlag = Annotated[str | None, typer.Option("--label", help="Column of the label or target.")]
 LanguageFlag = Annotated[str | None, typer.Option("--language", help="Language of helpdesk.")]
+SourceFlag = Annotated[str | None, typer.Option("--source", help="Column of what is written from.")]
+TargetFlag = Annotated[str | None, typer.Option("--target", help="Column of what is written.")]
 OpenFlag = Annotated[
     bool, typer.Option("--open/--no-open", help="Open the report in a browser, at a terminal.")
 ]
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "tinybert demo",
         "tinybert demo --language zh --out runs/demo-zh --no-open",
     )
@@ -78,7 +76,7 @@ def demo(
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "tinybert teach --data messages.csv --text message --label intent",
         "tinybert teach --recipe recipes/helpdesk.toml --epochs 6",
     )
@@ -92,7 +90,7 @@ def teach(recipe: Any) -> None:
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "tinybert distill --data messages.csv --layers 3 --out runs/messages",
         "tinybert distill --recipe recipes/helpdesk.toml --set student.layers=[0,5]",
         "tinybert distill --task glue/mrpc --data mrpc --layers 3 --out runs/mrpc",
@@ -114,7 +112,7 @@ def distill(recipe: Any) -> None:
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "tinybert general --text wiki.txt.xz news/ --layers 4 --steps 5000 --out runs/general",
         "tinybert general --recipe recipes/general-4x312.toml --text wiki.txt.xz",
         "tinybert general --text pages.jsonl --column body --losses relations --layers 2",
@@ -130,7 +128,7 @@ def general(recipe: Any) -> None:
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "tinybert embed --text sentences.txt --layers 3 --out runs/embeddings",
         "tinybert embed --text faq.csv --column question --dev sts.csv --epochs 5",
         "tinybert predict runs/embeddings/artifact 'where is my parcel?' --format jsonl",
@@ -145,7 +143,7 @@ def embed(recipe: Any) -> None:
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "tinybert augment --data messages.csv --teacher runs/messages/teacher --to more.jsonl",
         "tinybert augment --data zh.csv --teacher my-teacher --to more.csv --source wordnet "
         "--wordnet wn",
@@ -160,7 +158,7 @@ def augment(recipe: Any, to: Annotated[Path, typer.Option(help="JSONL, CSV or TS
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "tinybert report runs/demo",
         "tinybert report runs/demo --split dev --open",
     )
@@ -171,13 +169,18 @@ def report(
     open_: OpenFlag = False,
 ) -> None:
     """Compare teacher, student and artifact with baselines; write report.html and report.json."""
+    if (run / "data" / "pairs.json").is_file():
+        from tinybert.ship.writing import report_writing
+
+        print(f"report: {report_writing(run, split=split)}")
+        return
     from tinybert.ship.report import report as write_report
 
     show_report(write_report(run, split=split), open_=open_)
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "tinybert export runs/messages/student --to artifact",
         "tinybert export runs/pairs/student --to artifact --pair --max-length 96",
     )
@@ -198,7 +201,7 @@ def export(
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "hf download huawei-noah/TinyBERT_General_4L_312D --local-dir tinybert-4l",
         "tinybert convert tinybert-4l --to models/tinybert-4l",
         "tinybert distill --data messages.csv --teacher models/tinybert-4l --layers 2",
@@ -218,7 +221,7 @@ def convert(
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "tinybert trim runs/messages/student --to smaller",
         "tinybert trim my-model --to smaller --text messages.jsonl --column body",
         "tinybert export smaller --to artifact",
@@ -237,7 +240,7 @@ def trim(
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "tinybert quantize artifact",
         "tinybert quantize artifact --keep-fp32",
     )
@@ -253,7 +256,7 @@ def quantize(
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "tinybert verify runs/messages/artifact",
         "tinybert verify artifact --model runs/messages/student --data messages.csv",
     )
@@ -273,15 +276,21 @@ def verify(
 
     An artifact inside a run finds model and data there.
     """
+    from tinybert.pairs import PairData
     from tinybert.ship.verify import verify as run_verify
 
     rows = read_data(artifact, data, text=text, text2=text2, label=label, language=language)
     student = model or artifact.resolve().parent / "student"
+    if isinstance(rows, PairData):
+        from tinybert.ship.writer import verify_writer
+
+        show(verify_writer(artifact, student, rows))
+        return
     show(run_verify(artifact, student, rows, max_flips=max_flips, max_drop=max_drop))
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "tinybert evaluate runs/messages/artifact --split dev",
         "tinybert evaluate artifact --data messages.csv --label intent",
     )
@@ -294,6 +303,11 @@ def evaluate(
     text2: Text2Flag = None,
     label: LabelFlag = None,
     language: LanguageFlag = None,
+    source: SourceFlag = None,
+    target: TargetFlag = None,
+    task: Annotated[
+        str | None, typer.Option(help="Of a folder that writes: translation or summarization.")
+    ] = None,
 ) -> None:
     """Measure the quality of an artifact or a model on a split.
 
@@ -301,12 +315,13 @@ def evaluate(
     """
     from tinybert.ship.evaluate import evaluate as run_evaluate
 
-    rows = read_data(path, data, text=text, text2=text2, label=label, language=language)
+    columns = {"text": text, "text2": text2, "label": label, "language": language}
+    rows = read_data(path, data, **columns, source=source, target=target, task=task)
     show(run_evaluate(path, rows, split))
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         'tinybert predict artifact "my card was charged twice"',
         "tinybert predict artifact --file messages.csv --text message --format jsonl",
         'tinybert predict runs/answers/artifact "who won?" "Ann won the race."',
@@ -352,7 +367,7 @@ def predict(
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "tinybert info runs/demo",
         "tinybert info runs/demo/artifact --json",
     )
@@ -369,6 +384,10 @@ def info(
         print(json.dumps(found, indent=2, ensure_ascii=False))
     else:
         show(found)
+
+
+for _command, _shown in WRITING.items():
+    app.command(epilog=examples(*_shown))(_command)
 
 
 def main() -> None:

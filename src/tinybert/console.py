@@ -1,5 +1,6 @@
 """How the command line speaks: problems as one line, figures by name, reports as a table."""
 
+import json
 import os
 import sys
 from collections.abc import Mapping
@@ -11,9 +12,9 @@ from typer.core import TyperGroup
 
 from tinybert.errors import ConfigError, MissingExtraError, TinyBertError
 
-__all__ = ["Group", "complain", "read_data", "show", "show_report"]
+__all__ = ["Group", "complain", "examples", "read_data", "show", "show_report"]
 
-_RESUMED = ("demo", "teach", "distill", "general")
+_RESUMED = ("demo", "teach", "distill", "general", "seq2seq")
 _TRAINING = {
     "accelerate",
     "datasets",
@@ -22,6 +23,7 @@ _TRAINING = {
     "onnx",
     "onnxscript",
     "pydantic",
+    "sacrebleu",
     "safetensors",
     "scipy",
     "seqeval",
@@ -45,11 +47,12 @@ class Group(TyperGroup):
             sys.exit(2)
         except ModuleNotFoundError as error:
             package = (error.name or "").partition(".")[0]
-            if package not in _TRAINING:
+            if package not in _TRAINING and package != "ctranslate2":
                 raise
+            extra = "train" if package in _TRAINING else "seq2seq"
             missing = MissingExtraError(
                 f"this command needs the package {package}, which is not installed; "
-                "run: pip install 'tinybert[train]'"
+                f"run: pip install 'tinybert[{extra}]'"
             )
             complain(f"{type(missing).__name__}: {missing}")
             sys.exit(2)
@@ -60,6 +63,11 @@ class Group(TyperGroup):
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(141)
+
+
+def examples(*commands: str) -> str:
+    """Return examples as the last lines of a command's help."""
+    return "\n\n".join(["Examples:", *(f"  {command}" for command in commands)])
 
 
 def complain(message: str) -> None:
@@ -77,23 +85,50 @@ def show_report(path: Path, *, open_: bool) -> None:
         typer.launch(path.resolve().as_uri())
 
 
-def read_data(path: Path, source: str | None, **columns: Any) -> Any:
+def read_data(path: Path, given: str | None, **columns: Any) -> Any:
     """Load the data named by a flag, or those of the run that a folder lies in.
 
     Of a single file every row is taken, and the model says for what task and with which labels.
     """
+    if task := _writes(path, columns.pop("task", None)):
+        return _read_pairs(path, given, task, columns)
+    for name in ("source", "target"):
+        columns.pop(name, None)
     from tinybert import data
 
-    if source is not None and Path(source).is_file():
+    if given is not None and Path(given).is_file():
         task, labels = _answers_of(path)
-        given: dict[str, Any] = {name: columns.get(name) for name in ("text", "text2", "label")}
-        return data.load_rows(source, task=task, labels=labels, **given)
-    if source is not None:
-        return data.load(source, task=_answers_of(path)[0], **columns)
+        names: dict[str, Any] = {name: columns.get(name) for name in ("text", "text2", "label")}
+        return data.load_rows(given, task=task, labels=labels, **names)
+    if given is not None:
+        return data.load(given, task=_answers_of(path)[0], **columns)
     run = path.resolve().parent
     if not (run / "data").is_dir():
         raise ConfigError(f"{path} lies in no run; name the data with --data")
     return data.load_saved(run)
+
+
+def _writes(path: Path, task: str | None) -> str | None:
+    """Return the task of a model that writes texts; None for any other."""
+    from tinybert.artifact import CARD, WRITTEN, read_card
+
+    if (path / CARD).is_file():
+        own = read_card(path).task
+        return own if own in WRITTEN else None
+    if task is not None:
+        return task
+    saved = path.resolve().parent / "data" / "pairs.json"
+    return json.loads(saved.read_text(encoding="utf-8"))["task"] if saved.is_file() else None
+
+
+def _read_pairs(path: Path, given: str | None, task: str, columns: Mapping[str, Any]) -> Any:
+    """Load the pairs named by a flag, or those of the run that a folder lies in."""
+    from tinybert.pairs import load_pairs, load_saved_pairs
+
+    if given is None:
+        return load_saved_pairs(path.resolve().parent)
+    names: dict[str, Any] = {name: columns.get(name) for name in ("source", "target", "language")}
+    return load_pairs(given, task=task, whole=Path(given).is_file(), **names)
 
 
 def _answers_of(path: Path) -> tuple[str, tuple[str, ...]]:

@@ -15,9 +15,11 @@ __all__ = [
     "EMBED_FLAGS",
     "FLAGS",
     "GENERAL_FLAGS",
+    "SEQ2SEQ_FLAGS",
     "embed_flags",
     "general_flags",
     "recipe_flags",
+    "seq2seq_flags",
 ]
 
 # Flag, recipe setting for `distill`, recipe setting for `teach` (None: no such flag), type, help.
@@ -137,6 +139,34 @@ EMBED_FLAGS: tuple[tuple[str, str, Any, str], ...] = (
 )
 
 
+SEQ2SEQ_FLAGS: tuple[tuple[str, str, Any, str], ...] = (
+    ("--task", "task", str, "translation or summarization."),
+    ("--data", "data.path", str, "File, folder, Hugging Face id, or helpdesk."),
+    ("--source", "data.source", str, "Column of the source."),
+    ("--target", "data.target", str, "Column of the target, or of several right ones."),
+    ("--language", "data.language", str, "Source language of helpdesk: en or zh."),
+    ("--dev", "data.dev", str, "File of the dev split."),
+    ("--test", "data.test", str, "File of the test split."),
+    ("--monolingual", "data.monolingual", list[str], "Sources alone; may be repeated."),
+    ("--teacher", "teacher.model", str, "BART or Marian: folder or Hugging Face id."),
+    ("--bert", "teacher.bert", str, "Encoder that a teacher trained here begins as."),
+    ("--vocab-size", "teacher.vocab_size", int, "Pieces of a tokenizer learned here."),
+    ("--encoder-layers", "student.encoder_layers", "layers", "Number, or teacher layers 0,2,5."),
+    ("--decoder-layers", "student.decoder_layers", "layers", "Number, or teacher layers 0,2,5."),
+    ("--hidden", "student.hidden", int, "Width of a student with new weights."),
+    ("--teach-epochs", "teaching.epochs", float, "Epochs of a teacher trained here."),
+    ("--epochs", "training.epochs", float, "Epochs of the student."),
+    ("--learning-rate", "training.learning_rate", float, "Peak rate of the student."),
+    ("--batch-size", "teaching.batch_size training.batch_size", int, "Pairs a step."),
+    ("--references", "targets.references", float, "Weight of the data's own targets, 0 to 1."),
+    ("--beams", "targets.beams search.beams", int, "Of the teacher and of the artifact."),
+    ("--max-length", "max_length", int, "Longest source in tokens."),
+    ("--max-target", "max_target", int, "Longest target in tokens."),
+    ("--seed", "seed", int, "Seeds everything that is drawn."),
+    ("--out", "out", str, "Folder of the run."),
+)
+
+
 def recipe_flags(command: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command the recipe's flags; its function receives the finished recipe.
 
@@ -178,6 +208,17 @@ def embed_flags() -> Callable[[Callable[..., None]], Callable[..., None]]:
         return load(path, overrides)
 
     return _with_flags(EMBED_FLAGS, load)
+
+
+def seq2seq_flags() -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the flags of a student that writes; its function receives the recipe."""
+
+    def load(path: Path | None, overrides: dict[str, Any]) -> Any:
+        from tinybert.distill.seq2seq_recipe import load
+
+        return load(path, overrides)
+
+    return _with_flags(SEQ2SEQ_FLAGS, load)
 
 
 def _with_flags(

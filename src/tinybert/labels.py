@@ -11,12 +11,12 @@ from datasets import Dataset
 
 from tinybert import benchmarks
 from tinybert.artifact import TASKS as _SHIPPED
-from tinybert.artifact import VALUED
+from tinybert.artifact import VALUED, WRITTEN
 from tinybert.errors import DataError, near_miss
 
 __all__ = ["TASKS", "choose_task", "encode", "label_names", "merge_columns"]
 
-TASKS = tuple(task for task in _SHIPPED if task != "embedding")
+TASKS = tuple(task for task in _SHIPPED if task not in ("embedding", *WRITTEN))
 _MOST_NAMES = 50
 _LISTS = hf.List(hf.Value("string"))
 
@@ -34,6 +34,10 @@ def choose_task(values: Sequence[Any], task: str) -> str:
     """
     if task in TASKS:
         return task
+    if task in WRITTEN:
+        raise DataError(
+            f"task is `{task}`: such a student is made by `tinybert seq2seq --task {task}`"
+        )
     if task != "auto":
         known = (*TASKS, "auto", *benchmarks.NAMES)
         raise DataError(

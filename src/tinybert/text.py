@@ -198,6 +198,25 @@ class Tokenizer:
         start = next((i for i in range(count + 1) if ids[i : i + len(inner)] == inner), count)
         return ids[:start], ids[start + len(inner) :]
 
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Return where each token of a text stands in it, without truncation or special tokens.
+
+        Raises:
+            DataError: The text holds half of a surrogate pair.
+        """
+        self._backend.no_truncation()
+        try:
+            (found,) = _encoded(
+                lambda batch: self._backend.encode_batch(batch, add_special_tokens=False), [text]
+            )
+            return list(found.offsets)
+        finally:
+            self._backend.enable_truncation(self.max_length, strategy="longest_first")
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text of token ids; special tokens are left out."""
+        return self._backend.decode(list(ids), skip_special_tokens=True)
+
     @property
     def vocabulary(self) -> dict[str, int]:
         """Token ids by piece, added tokens included."""

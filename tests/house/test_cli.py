@@ -12,13 +12,14 @@ from typer.testing import CliRunner
 
 from tinybert import cli
 from tinybert._version import __version__
-from tinybert.distill import general_recipe, sentence_recipe
+from tinybert.distill import general_recipe, sentence_recipe, seq2seq_recipe
 from tinybert.distill import recipe as recipes
 from tinybert.errors import ArtifactError
-from tinybert.flags import AUGMENT_FLAGS, EMBED_FLAGS, FLAGS, GENERAL_FLAGS
+from tinybert.flags import AUGMENT_FLAGS, EMBED_FLAGS, FLAGS, GENERAL_FLAGS, SEQ2SEQ_FLAGS
 
 COMMANDS = ("demo", "teach", "distill", "export", "quantize", "verify", "evaluate", "predict")
 COMMANDS += ("report", "info", "convert", "general", "augment", "embed", "trim")
+COMMANDS += ("seq2seq", "translate", "summarize")
 HEAVY = ("torch", "transformers", "datasets", "onnx", "onnxruntime", "sklearn", "matplotlib")
 
 invoke = CliRunner().invoke
@@ -175,6 +176,13 @@ def test_flags_of_general_mean_settings_that_exist(flag, name):
 def test_flags_of_embed_mean_settings_that_exist(flag, name):
     assert flag.startswith("--")
     assert field(name, sentence_recipe.SentenceRecipe)
+
+
+@pytest.mark.parametrize(("flag", "names"), [entry[:2] for entry in SEQ2SEQ_FLAGS])
+def test_flags_of_seq2seq_mean_settings_that_exist(flag, names):
+    assert flag.startswith("--")
+    for name in names.split():
+        assert field(name, seq2seq_recipe.Seq2SeqRecipe)
 
 
 @pytest.mark.parametrize("name", [entry[1] for entry in AUGMENT_FLAGS])

@@ -40,6 +40,20 @@ def test_predict(monkeypatch, capsys, tmp_path):
     assert "(a person decides): 1" in capsys.readouterr().out
 
 
+def test_translate_pairs(monkeypatch, capsys, tmp_path):
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(
+        "max_length = 12\nmax_target = 12\n[teacher]\nhidden = 16\nencoder_layers = 1\n"
+        "decoder_layers = 1\nvocab_size = 320\n[teaching]\nepochs = 1\n[student]\n"
+        "encoder_layers = 1\n[training]\nepochs = 1\n[ship]\nmax_drop = 100\n"
+    )
+    out = tmp_path / "run"
+    run(monkeypatch, "translate_pairs.py", "--rows", 60, "--recipe", recipe, "--out", out)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-2].startswith("red cat and blue dog → ")
+    assert lines[-1] == f"report: {out / 'report.html'}"
+
+
 def test_classify_csv(monkeypatch, capsys, tmp_path):
     """A tiny teacher learns two words, a student learns from it, the artifact answers."""
     monkeypatch.setenv("TINYBERT_CACHE", str(tmp_path / "cache"))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tinybert.distill import general_recipe
+from tinybert.distill import general_recipe, seq2seq_recipe
 from tinybert.distill import recipe as recipes
 
 ROOT = Path(__file__).parents[2]
@@ -19,7 +19,8 @@ def test_there_are_recipes():
 
 @pytest.mark.parametrize("path", FILES, ids=[path.stem for path in FILES])
 def test_recipe_parses_and_survives_saving(path, tmp_path):
-    load = general_recipe.load if path.stem.startswith("general") else recipes.load
+    kinds = {"general": general_recipe, "translate": seq2seq_recipe, "summarize": seq2seq_recipe}
+    load = kinds.get(path.stem.partition("-")[0], recipes).load
     recipe = load(path)
     recipes.save(recipe, tmp_path / "again.toml")
     assert load(tmp_path / "again.toml") == recipe
@@ -54,7 +55,7 @@ def pins(name):
     return found
 
 
-@pytest.mark.parametrize("name", ["base", "train", "demo", "dev"])
+@pytest.mark.parametrize("name", ["base", "seq2seq", "train", "demo", "dev"])
 def test_requirements_pin_what_the_extras_ask_for(name):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
@@ -63,5 +64,5 @@ def test_requirements_pin_what_the_extras_ask_for(name):
     for requirement in asked:
         package = re.match(r"[\w-]+", requirement).group().lower()
         assert package == "tinybert" or package in pinned, requirement
-    if name != "base":
+    if name not in ("base", "seq2seq"):
         assert pinned["torch"] == "2.13.0"

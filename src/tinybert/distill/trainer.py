@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import IterableDataset
 from transformers import (
+    EarlyStoppingCallback,
     PrinterCallback,
     ProgressCallback,
     Trainer,
@@ -26,6 +27,7 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from tinybert.artifact import write_atomic
 from tinybert.distill import processes
+from tinybert.distill.average import take_average
 
 __all__ = ["run_stage", "use_bf16"]
 
@@ -60,6 +62,9 @@ def run_stage(
     evaluate: Callable[[], dict[str, float]] | None = None,
     keep_best: str | None = None,
     every: int = 1000,
+    schedule: str = "linear",
+    average: int = 1,
+    patience: int | None = None,
 ) -> nn.Module:
     """Train a module to the end, continuing from whatever an earlier, interrupted call left.
 
@@ -71,7 +76,7 @@ def run_stage(
         collate: Turns rows into a batch.
         epochs: Passes over the rows; not for a stream.
         steps: Batches to take from a stream.
-        learning_rate: Peak of a linear schedule with warm-up.
+        learning_rate: Peak of the schedule.
         batch_size: Rows a step and device.
         warmup: Share of the steps during which the rate rises.
         seed: Seeds order and dropout.
@@ -80,6 +85,11 @@ def run_stage(
         keep_best: Name of the dev metric whose best checkpoint is taken at the end; None takes the
             last.
         every: Most steps between two checkpoints.
+        schedule: How the rate falls after its rise, by the library's name: ``linear``,
+            ``inverse_sqrt``.
+        average: Take the mean of the weights of so many last checkpoints, where it measures better
+            than what would be taken without; 1 does not try.
+        patience: Stop after so many measurements without a better one; None trains to the end.
 
     Returns:
         The trained module.
@@ -99,8 +109,8 @@ def run_stage(
         bf16=bf16,
         logging_steps=max(1, min(50, span // 4)),
         **length,
-        **_measuring(min(span, every), evaluate is not None, keep_best),
-        **_ALWAYS,
+        **_measuring(min(span, every), evaluate is not None, keep_best, average),
+        **_ALWAYS | {"lr_scheduler_type": schedule},
     )
     trainer = _Trainer(
         model=module,
@@ -113,12 +123,16 @@ def run_stage(
     for noisy in (ProgressCallback, PrinterCallback):
         trainer.remove_callback(noisy)
     trainer.add_callback(_Progress if sys.stderr.isatty() else _Lines)
+    if patience is not None:
+        trainer.add_callback(EarlyStoppingCallback(patience))
     with processes.first_alone() as first:
         if first:
             _drop_half_checkpoints(place)
     trainer.train(resume_from_checkpoint=get_last_checkpoint(str(place)))
     with processes.first_alone() as first:
         if first:
+            if average > 1 and evaluate is not None and keep_best is not None:
+                take_average(module, _checkpoints(place)[-average:], evaluate, keep_best)
             _finish(place, module, trainer)
     return module
 
@@ -137,7 +151,7 @@ def _length(
     return span, {"num_train_epochs": epochs}
 
 
-def _measuring(every: int, measured: bool, keep_best: str | None) -> dict[str, Any]:
+def _measuring(every: int, measured: bool, keep_best: str | None, average: int) -> dict[str, Any]:
     """Return when to measure and to write checkpoints, and which of them to take."""
     found: dict[str, Any] = {
         "save_strategy": "steps",
@@ -147,7 +161,7 @@ def _measuring(every: int, measured: bool, keep_best: str | None) -> dict[str, A
         "eval_steps": every,
     }
     if keep_best is not None:
-        found["save_total_limit"] = 2
+        found["save_total_limit"] = max(2, average)
         found["load_best_model_at_end"] = True
         found["metric_for_best_model"] = f"eval_{keep_best}"
         found["greater_is_better"] = True
@@ -269,5 +283,10 @@ def _finish(folder: Path, module: nn.Module, trainer: _Trainer) -> None:
     (folder / f".{_FINAL}.partial").replace(folder / _FINAL)
     history = json.dumps(trainer.state.log_history, indent=1)
     write_atomic(folder / _LOG, history.encode())
-    for checkpoint in folder.glob("checkpoint-*"):
+    for checkpoint in _checkpoints(folder):
         shutil.rmtree(checkpoint)
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    """Return the checkpoints there are, the oldest first."""
+    return sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))

@@ -5,6 +5,7 @@ from tinybert.losses.embedding import embedding_loss
 from tinybert.losses.hidden import hidden_loss
 from tinybert.losses.prediction import multilabel_loss, prediction_loss, regression_loss
 from tinybert.losses.relation import relation_loss
+from tinybert.losses.sequence import next_token_loss, smoothed_loss
 from tinybert.losses.span import place_loss, span_loss
 from tinybert.losses.token import tag_loss, token_loss
 
@@ -13,10 +14,12 @@ __all__ = [
     "embedding_loss",
     "hidden_loss",
     "multilabel_loss",
+    "next_token_loss",
     "place_loss",
     "prediction_loss",
     "regression_loss",
     "relation_loss",
+    "smoothed_loss",
     "span_loss",
     "tag_loss",
     "token_loss",

@@ -2,23 +2,30 @@
 
 from pathlib import Path
 
-from tinybert.artifact import read_card
+from tinybert.artifact import WRITTEN, read_card
+from tinybert.errors import ArtifactError, ConfigError
 from tinybert.runtime.classify import Classifier, Prediction
 from tinybert.runtime.embed import Embedder
+from tinybert.runtime.generation import Decoding, Hypothesis, open_artifact
 from tinybert.runtime.multilabel import LabelSet, MultiLabelClassifier
 from tinybert.runtime.question import Answer, QuestionAnswerer
 from tinybert.runtime.regress import Regressor
 from tinybert.runtime.rerank import Ranked, Reranker
 from tinybert.runtime.session import Session
-from tinybert.runtime.stream import Model, predict
+from tinybert.runtime.stream import Labeler, Model, predict
+from tinybert.runtime.summarize import Summarizer
 from tinybert.runtime.tag import Entity, Tagger
+from tinybert.runtime.translate import Translator
 
 __all__ = [
     "Answer",
     "Classifier",
+    "Decoding",
     "Embedder",
     "Entity",
+    "Hypothesis",
     "LabelSet",
+    "Labeler",
     "Model",
     "MultiLabelClassifier",
     "Prediction",
@@ -27,12 +34,15 @@ __all__ = [
     "Regressor",
     "Reranker",
     "Session",
+    "Summarizer",
     "Tagger",
+    "Translator",
     "load",
+    "load_labeler",
     "predict",
 ]
 
-_KINDS: dict[str, type[Model]] = {
+_KINDS: dict[str, type[Labeler]] = {
     "answering": QuestionAnswerer,
     "classification": Classifier,
     "embedding": Embedder,
@@ -62,14 +72,46 @@ def load(
 
     Returns:
         A classifier, one that gives any number of labels, an embedder, a reranker, a regressor, a
-        tagger or one that finds answers in contexts, as the card's task says. It may be shared by
-        many threads.
+        tagger, one that finds answers in contexts, a translator or a summarizer, as the card's task
+        says. It may be shared by many threads.
 
     Raises:
         ArtifactError: The folder is damaged, incomplete or of a newer format.
         ConfigError: A setting is out of range, or the folder has no model of that precision.
+        MissingExtraError: It writes texts, and CTranslate2 is not installed.
     """
     card = read_card(path)
+    if card.task in WRITTEN:
+        if precision not in (None, "int8"):
+            raise ConfigError(f"precision is `{precision}`; {path} has int8 alone")
+        generator = open_artifact(path, card, threads=threads, batch_size=batch_size)
+        kind = Translator if card.task == "translation" else Summarizer
+        return kind(generator, card)
+    return load_labeler(
+        path, threads=threads, precision=precision, batch_size=batch_size, optimize=optimize
+    )
+
+
+def load_labeler(
+    path: str | Path,
+    *,
+    threads: int | None = None,
+    precision: str | None = None,
+    batch_size: int = 32,
+    optimize: bool = True,
+) -> Labeler:
+    """Load a shipped folder whose model gives logits: any but those that write texts.
+
+    Args:
+        path, threads, precision, batch_size, optimize: As for ``load``.
+
+    Raises:
+        ArtifactError: The folder is damaged, incomplete, of a newer format, or writes texts.
+        ConfigError: A setting is out of range, or the folder has no model of that precision.
+    """
+    card = read_card(path)
+    if card.task not in _KINDS:
+        raise ArtifactError(f"{path} is for {card.task}; wanted one of {', '.join(_KINDS)}")
     session = Session(
         path,
         card,

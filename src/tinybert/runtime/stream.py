@@ -4,7 +4,7 @@ import csv
 import json
 import reprlib
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from functools import partial
@@ -23,14 +23,15 @@ from tinybert.runtime.question import Answer, QuestionAnswerer
 from tinybert.runtime.regress import Regressor
 from tinybert.runtime.rerank import Reranker
 from tinybert.runtime.rows import Row, read_rows
-from tinybert.runtime.session import Input
+from tinybert.runtime.summarize import Summarizer
 from tinybert.runtime.tag import Entity, Tagger
+from tinybert.runtime.translate import Translator
 
-__all__ = ["FORMATS", "Model", "predict", "write_rows"]
+__all__ = ["FORMATS", "Labeler", "Model", "predict", "write_rows"]
 
-FORMATS = ("text", "jsonl", "csv")
+FORMATS = ("text", "jsonl", "csv", "plain")
 _CHUNK = 256
-One = Answer | Prediction | LabelSet | Entity | npt.NDArray[np.float32] | float
+One = Answer | Prediction | LabelSet | Entity | npt.NDArray[np.float32] | str | float
 _HEADERS: dict[type, list[str]] = {
     Classifier: ["line", "label", "score"],
     Embedder: ["line", "vector"],
@@ -38,11 +39,14 @@ _HEADERS: dict[type, list[str]] = {
     QuestionAnswerer: ["line", "start", "end", "score", "text"],
     Regressor: ["line", "value"],
     Reranker: ["line", "value"],
+    Summarizer: ["line", "text"],
     Tagger: ["line", "start", "end", "label", "score", "text"],
+    Translator: ["line", "text"],
 }
-Model = (
+Labeler = (
     Classifier | Embedder | MultiLabelClassifier | QuestionAnswerer | Regressor | Reranker | Tagger
 )
+Model = Labeler | Summarizer | Translator
 
 
 def predict(
@@ -58,6 +62,7 @@ def predict(
     batch_size: int = 32,
     precision: str | None = None,
     threshold: float | None = None,
+    decoding: Mapping[str, Any] | None = None,
     complain: Callable[[str], None] = lambda message: print(message, file=sys.stderr),
 ) -> int:
     """Answer texts given here, or rows of a file or of standard input, and write the answers.
@@ -71,13 +76,16 @@ def predict(
         texts: Texts to answer; for a pair model they are taken two by two.
         file: A file instead, or ``-`` for standard input.
         out: Where answers go; standard output if None.
-        format: ``text`` (tab-separated), ``jsonl`` or ``csv``; each answer carries its line. Of a
+        format: ``text`` (tab-separated), ``jsonl`` or ``csv``; each answer carries its line. A
+            written text is one line in ``text`` and ``csv`` and as it is in ``jsonl``; ``plain``
+            is for such texts, which then stand alone, a line each. Of a
             model that tags, ``text`` and ``csv`` have a line for each entity, and none for a text
             without any.
         text_column, text2_column: Columns of a table; None takes ``text`` and ``text2``, of a model
             that finds answers ``question`` and ``context``.
         threads, batch_size, precision: As for ``load``.
         threshold: Probability above which a label is given, for a model that gives several.
+        decoding: Settings of ``Decoding``, for a model that writes texts.
         complain: Told of each bad row.
 
     Returns:
@@ -96,7 +104,12 @@ def predict(
     if bool(texts) == (file is not None):
         raise ConfigError("give either texts or a file (`-` for standard input)")
     model = _loaded(artifact, threads, precision, batch_size)
-    answer = _with_threshold(model, threshold)
+    if format == "plain" and not isinstance(model, Summarizer | Translator):
+        raise ConfigError(
+            f"format is `plain`; the model's task is {model.card.task}, wanted translation or "
+            "summarization"
+        )
+    answer = _with_settings(model, threshold, decoding or {})
     usual = ("question", "context") if isinstance(model, QuestionAnswerer) else ("text", "text2")
     columns = (text_column or usual[0], text2_column or usual[1])[: 1 + model.card.pair]
     with ExitStack() as stack:
@@ -118,7 +131,7 @@ def write_rows(
     format: str,
     name: str,
     complain: Callable[[str], None],
-    answer: Callable[[list[Input]], Iterable[Any]] | None = None,
+    answer: Callable[[list[Any]], Iterable[Any]] | None = None,
 ) -> int:
     """Answer rows in chunks and write each answer as soon as its chunk is done.
 
@@ -132,7 +145,8 @@ def write_rows(
     write = _writer(model, out, format)
     while chunk := list(islice(source, _CHUNK)):
         good = [row for row in chunk if row.value is not None]
-        answers = iter((answer or model)([row.value for row in good if row.value is not None]))
+        ask: Callable[[list[Any]], Iterable[Any]] = answer or model
+        answers = iter(ask([row.value for row in good if row.value is not None]))
         for row in chunk:
             if row.value is None:
                 bad += 1
@@ -154,10 +168,18 @@ def _loaded(
     return load(artifact, threads=threads, precision=precision, batch_size=batch_size)
 
 
-def _with_threshold(
-    model: Model, threshold: float | None
-) -> Callable[[list[Input]], Iterable[Any]]:
+def _with_settings(
+    model: Model, threshold: float | None, decoding: Mapping[str, Any]
+) -> Callable[[list[Any]], Iterable[Any]]:
     """Return what answers a list of inputs."""
+    if decoding:
+        if not isinstance(model, Summarizer | Translator):
+            raise ConfigError(
+                f"{', '.join(decoding)} given; the model's task is {model.card.task}, wanted "
+                "translation or summarization"
+            )
+        model.decoding.over(**decoding)
+        return partial(model, **decoding)
     if threshold is None:
         return model
     if not isinstance(model, MultiLabelClassifier):
@@ -197,6 +219,9 @@ def _writer(model: Model, out: TextIO, format: str) -> Callable[[Row, Any], None
             record = {"line": row.line, **_record(answer)}
             out.write(json.dumps(record, ensure_ascii=False) + "\n")
             return
+        if format == "plain":
+            out.write(_cells(answer)[0] + "\n")
+            return
         for cells in map(_cells, answer if isinstance(answer, list) else [answer]):
             if format == "csv":
                 table.writerow([row.line, *cells])
@@ -214,6 +239,8 @@ def _cells(answer: One) -> list[str]:
     if isinstance(answer, Entity):
         place = [str(answer.start), str(answer.end)]
         return [*place, answer.label, f"{answer.score:.4f}", " ".join(answer.text.split())]
+    if isinstance(answer, str):
+        return [" ".join(answer.split())]
     if isinstance(answer, np.ndarray):
         return [" ".join(f"{number:.6g}" for number in answer)]
     if isinstance(answer, Prediction):
@@ -228,6 +255,8 @@ def _record(answer: One | list[Entity]) -> dict[str, Any]:
     """Return an answer as a JSON object."""
     if isinstance(answer, Answer):
         return asdict(answer)
+    if isinstance(answer, str):
+        return {"text": answer}
     if isinstance(answer, np.ndarray):
         return {"vector": [float(number) for number in answer]}
     if isinstance(answer, Prediction):

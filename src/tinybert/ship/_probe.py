@@ -15,7 +15,7 @@ def _artifact(job: dict[str, Any]) -> Any:
     """Load a shipped folder as a user does."""
     import tinybert
 
-    model = tinybert.load(job["folder"], threads=job["threads"])
+    model: Any = tinybert.load(job["folder"], threads=job["threads"])
     return lambda rows: model([tuple(r) for r in rows] if job["pair"] else rows)
 
 

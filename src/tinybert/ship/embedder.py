@@ -126,7 +126,7 @@ def verify_encoder(
     for precision, name in (("fp32", FP32), ("int8", INT8)):
         if name not in card.files:
             continue
-        figures = _compare(runtime.load(folder, precision=precision).logits(texts), wanted)
+        figures = _compare(runtime.load_labeler(folder, precision=precision).logits(texts), wanted)
         if precision == "fp32" and figures["max_difference"] > _FP32_LIMIT:
             problems.append(
                 f"float32 vectors differ by {figures['max_difference']:.2g} (limit {_FP32_LIMIT:g})"

@@ -12,6 +12,7 @@ from tinybert.data import TaskData
 from tinybert.distill.infer import load_classifier, predict_logits, resolve
 from tinybert.errors import DataError
 from tinybert.heads import head_for, head_of
+from tinybert.pairs import PairData
 from tinybert.ship.model_card import write_model_card
 from tinybert.text import Tokenizer
 
@@ -19,22 +20,26 @@ __all__ = ["evaluate", "logits_of"]
 
 
 def evaluate(
-    path: str | Path, data: TaskData, split: str = "test", *, max_length: int = 128
+    path: str | Path, data: TaskData | PairData, split: str = "test", *, max_length: int = 128
 ) -> dict[str, float]:
     """Measure a model on a split; an artifact's figures are written into its card.
 
     Args:
         path: An artifact, or a classifier's folder or hub id.
-        data: The labelled data.
+        data: The labelled data, or pairs for a model that writes texts.
         split: ``train``, ``dev`` or ``test``.
         max_length: Longest input in tokens, for a folder; an artifact has its own.
 
     Returns:
-        The metrics of ``metrics.measure``.
+        The metrics of ``metrics.measure``, or of ``text_metrics.measure``.
 
     Raises:
         DataError: The split is missing, or the model's labels are not the data's.
     """
+    if isinstance(data, PairData):
+        from tinybert.ship.writer import evaluate_writer
+
+        return evaluate_writer(path, data, split, max_length=max_length)
     if split not in data.splits():
         raise DataError(f"{data.name} has no {split} split; it has {', '.join(data.splits())}")
     found = metrics.measure(data, split, logits_of(path, data, split, max_length=max_length))
@@ -59,7 +64,7 @@ def logits_of(
     """
     texts, texts2 = data.texts(split)
     if (Path(path) / CARD).is_file():
-        model = runtime.load(path)
+        model = runtime.load_labeler(path)
         if isinstance(model, runtime.Embedder):
             return _cosines(model, texts, texts2, data)
         _check_kind(str(path), head_for(model.card.task), data)

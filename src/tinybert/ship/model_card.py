@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from tinybert.artifact import FP32, INT8, Card, read_card, write_atomic
+from tinybert.artifact import CTRANSLATE2, FP32, INT8, WRITTEN, Card, read_card, write_atomic
 from tinybert.tags import PLAIN, scheme_of
 
 __all__ = ["write_model_card"]
@@ -12,8 +12,18 @@ _PIPELINES = {
     "answering": "question-answering",
     "embedding": "sentence-similarity",
     "ranking": "text-ranking",
+    "summarization": "summarization",
     "tagging": "token-classification",
+    "translation": "translation",
 }
+_DOES = {
+    "answering": "finds the answer to a question in a context",
+    "embedding": "turns texts into vectors that lie near each other where texts mean the same",
+    "ranking": "says how relevant a passage is for a query",
+    "summarization": "summarizes texts",
+    "translation": "translates texts",
+}
+_ONNX = " The ONNX file and `tokenizer.json` lie where Transformers.js and Optimum look for them."
 
 
 def write_model_card(folder: str | Path) -> Path:
@@ -43,40 +53,54 @@ def _front_matter(card: Card) -> str:
         f"pipeline_tag: {_PIPELINES.get(card.task, 'text-classification')}",
         *base,
     ]
-    lines += ["tags:", "- tinybert", "- distillation", "- onnx", "---", ""]
+    form = "ctranslate2" if card.task in WRITTEN else "onnx"
+    lines += ["tags:", "- tinybert", "- distillation", f"- {form}", "---", ""]
     return "\n".join(lines)
 
 
 def _about(card: Card) -> str:
-    kind = "pairs of texts" if card.pair else "texts"
-    number = "any number" if card.task == "multilabel" else "one"
-    does = (
-        _tagging(card)
-        if card.task == "tagging"
-        else "finds the answer to a question in a context"
-        if card.task == "answering"
-        else f"gives {kind} {number} of {len(card.labels)} labels: {', '.join(card.labels)}"
-        if card.labels
-        else "turns texts into vectors that lie near each other where texts mean the same"
-        if card.task == "embedding"
-        else "says how relevant a passage is for a query"
-        if card.task == "ranking"
-        else f"gives {kind} a number"
-    )
     teacher = f" It was distilled from `{Path(card.teacher).name}`." if card.teacher else ""
     return (
-        f"# A tiny student\n\nThis model of {card.parameters / 1e6:.1f} M parameters {does}."
-        f"{teacher} {_limits(card)}\n"
+        f"# A tiny student\n\nThis model of {card.parameters / 1e6:.1f} M parameters {_does(card)}."
+        f"{teacher} {_limit(card)}\n"
     )
 
 
-def _limits(card: Card) -> str:
+def _does(card: Card) -> str:
+    """Say what the model is for."""
+    if card.task in _DOES:
+        return _DOES[card.task]
+    if card.task == "tagging":
+        return _tagging(card)
+    kind = "pairs of texts" if card.pair else "texts"
+    if not card.labels:
+        return f"gives {kind} a number"
+    number = "any number" if card.task == "multilabel" else "one"
+    return f"gives {kind} {number} of {len(card.labels)} labels: {', '.join(card.labels)}"
+
+
+def _limit(card: Card) -> str:
     """Say what happens to long inputs."""
-    if card.task != "answering":
+    if card.task == "translation":
         return (
-            f"Inputs longer than {card.max_length} tokens are cut at the end (in a pair, the "
-            "longer text first)."
+            f"Texts longer than {card.max_length} tokens are translated in parts, cut at the ends "
+            "of sentences."
         )
+    if card.task == "summarization":
+        return (
+            f"Texts longer than {card.max_length} tokens are summarized in windows, and the "
+            "summaries again."
+        )
+    if card.task == "answering":
+        return _reading(card)
+    return (
+        f"Inputs longer than {card.max_length} tokens are cut at the end (in a pair, the longer "
+        "text first)."
+    )
+
+
+def _reading(card: Card) -> str:
+    """Say how contexts of any length are read."""
     reading = card.reading
     none = "" if reading["threshold"] is None else " It says so where there is no answer."
     return (
@@ -96,11 +120,12 @@ def _tagging(card: Card) -> str:
 def _use(card: Card) -> str:
     example = '("a text", "another")' if card.pair else '"a text"'
     example = '("a question", "a context")' if card.task == "answering" else example
+    extra = "'tinybert[seq2seq]'" if card.task in WRITTEN else "tinybert"
+    files = "" if card.task in WRITTEN else _ONNX
     return (
         "## Use\n\n```python\nimport tinybert\n\n"
         f'model = tinybert.load("path/to/this/folder")\nprint(model([{example}]))\n```\n\n'
-        "`pip install tinybert` brings no PyTorch. The ONNX file and `tokenizer.json` lie where "
-        "Transformers.js and Optimum look for them.\n"
+        f"`pip install {extra}` brings no PyTorch.{files}\n"
     )
 
 
@@ -112,6 +137,13 @@ def _quality(card: Card) -> str:
         table += [
             f"Against the PyTorch model on {parity['texts']:,} texts: mean cosine "
             f"{parity['mean_cosine']:.4f}, least {parity['least_cosine']:.4f}.",
+            "",
+        ]
+    elif "same_answers" in parity:
+        table += [
+            f"Against the PyTorch model on {parity['texts']:,} held-out texts: {parity['metric']} "
+            f"{parity['torch']:.2f} → {parity['artifact']:.2f}, {parity['same_answers']:.1%} of "
+            "the answers the same.",
             "",
         ]
     elif parity:
@@ -130,7 +162,7 @@ def _quality(card: Card) -> str:
 def _files(folder: Path) -> str:
     rows = [
         f"- `{name}`: {what}, {(folder / name).stat().st_size / 1e6:.1f} MB"
-        for name, what in ((INT8, "int8"), (FP32, "float32"))
+        for name, what in ((INT8, "int8"), (FP32, "float32"), (CTRANSLATE2, "int8, CTranslate2"))
         if (folder / name).is_file()
     ]
     return "\n".join(["## Files", "", *rows, ""])

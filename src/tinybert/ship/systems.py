@@ -171,7 +171,7 @@ def _torch(key: str, folder: Path, max_length: int, data: TaskData, split: str) 
 def _artifact(folder: Path, data: TaskData, split: str) -> System:
     """Read the shipped folder's answers through the class users call."""
     card = read_card(folder)
-    logits = runtime.load(folder).logits(data.inputs(split))
+    logits = runtime.load_labeler(folder).logits(data.inputs(split))
     model = folder / card.model
     return System(
         "artifact",

@@ -86,7 +86,7 @@ def verify(
     for precision, name in (("fp32", FP32), ("int8", INT8)):
         if name not in card.files:
             continue
-        found = runtime.load(folder, precision=precision).logits(inputs)
+        found = runtime.load_labeler(folder, precision=precision).logits(inputs)
         if found.shape != wanted.shape:
             raise ArtifactError(
                 f"{folder} gives {found.shape[1]} logits, {model} {wanted.shape[1]}; "
@@ -94,7 +94,8 @@ def verify(
             )
         figures = _compare(data, found, wanted)
         if precision == "fp32":
-            plain = runtime.load(folder, precision="fp32", optimize=False).logits(inputs[:16])
+            unoptimized = runtime.load_labeler(folder, precision="fp32", optimize=False)
+            plain = unoptimized.logits(inputs[:16])
             off = float(_apart(data.task, plain, wanted[: len(plain)]).max())
             figures["max_logit_difference_unoptimized"] = off
             if (worst := max(off, figures["max_logit_difference"])) > _FP32_LIMIT:

@@ -1,0 +1,118 @@
+"""Written texts: captions English to German (multi30k), subject lines of the embedded messages.
+
+Examples:
+    python bench/seq2seq.py --data DIR --sets multi30k --seeds 0
+    python bench/seq2seq.py --sets helpdesk --set training.epochs=20
+
+DIR holds a folder ``multi30k`` (see bench/README.md). For each set and seed: the teacher and the
+student of the recipe of that name; ``int8``, the artifact by ``tinybert.load``; and ``alone``, a
+student of the same start that learns from the references without the teacher's texts and
+distributions. The teacher of a seed is trained once. Dev chooses the epoch, test is measured once.
+Interrupted, the same command goes on where it stopped. Results: seq2seq-SET.json.
+"""
+
+import argparse
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import _jobs
+import quality
+
+HERE = Path(__file__).parent
+RECIPES = {"helpdesk": "summarize-helpdesk", "multi30k": "translate-multi30k"}
+FILES = {"path": "train.tsv", "dev": "dev.tsv", "test": "test_2016_flickr.tsv"}
+ALONE = {"targets.references": 1.0, "targets.word_level": 0.0}
+
+
+def main() -> None:
+    arguments = parse()
+    if arguments.job:
+        run_job(**json.loads(arguments.job))
+        return
+    quality.place_results(arguments)
+    for name in arguments.sets:
+        wanted = jobs(name, arguments)
+        with ThreadPoolExecutor(arguments.workers) as pool:
+            list(pool.map(start_job, wanted))
+        write_results(name, wanted, arguments)
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--sets", nargs="+", choices=sorted(RECIPES), default=["helpdesk"])
+    quality.add_arguments(parser, "runs/seq2seq-bench")
+    return parser.parse_args()
+
+
+def jobs(name: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """Return a job for each seed."""
+    about = {"recipe": str(HERE.parent / "recipes" / f"{RECIPES[name]}.toml")}
+    about |= {"settings": quality.given(arguments), "set": name}
+    about["data"] = str(arguments.data / name) if name != "helpdesk" else ""
+    work = Path(arguments.work)
+    return [{**about, "seed": s, "run": str(work / f"{name}-{s}")} for s in arguments.seeds]
+
+
+def row_path(job: dict[str, Any]) -> Path:
+    return Path(f"{job['run']}.json")
+
+
+def start_job(job: dict[str, Any]) -> None:
+    _jobs.start(__file__, job, row_path(job), Path(f"{job['run']}.log"), Path(job["run"]).name)
+
+
+def run_job(**job: Any) -> None:
+    """Distil a student, and one that learns alone from the same teacher's layers."""
+    from tinybert.distill import seq2seq_recipe
+    from tinybert.ship.writing import seq2seq
+
+    chosen = {key: json.loads(value) for key, value in job["settings"].items()}
+    about: dict[str, Any] = {"seed": job["seed"]}
+    if job["data"]:
+        about |= {f"data.{key}": str(Path(job["data"]) / file) for key, file in FILES.items()}
+    run = seq2seq(seq2seq_recipe.load(job["recipe"], {**about, "out": job["run"], **chosen}))
+    taught = {"out": f"{job['run']}-alone", "teacher.model": str(run / "teacher"), **ALONE}
+    alone = seq2seq(
+        seq2seq_recipe.load(job["recipe"], {**about, **chosen, "teacher.bert": None, **taught})
+    )
+    rows = [*measured(run, job), *measured(alone, job, only="student", called="alone")]
+    row_path(job).write_text(json.dumps(rows, indent=1), encoding="utf-8")
+
+
+def measured(
+    run: Path, job: dict[str, Any], *, only: str | None = None, called: str | None = None
+) -> list[dict[str, Any]]:
+    """Return the rows of a run's report."""
+    report = json.loads((run / "report.json").read_text(encoding="utf-8"))
+    about = {"set": job["set"], "seed": job["seed"], "settings": job["settings"]}
+    about |= {"metric": report["metric"], "signatures": report["signatures"]}
+    names = {"artifact": "int8"}
+    return [
+        about
+        | {"system": called or names.get(row["system"], row["system"]), "mb": row["file_mb"]}
+        | row["quality"]
+        for row in report["systems"]
+        if only in (None, row["system"])
+    ]
+
+
+def write_results(name: str, done: list[dict[str, Any]], arguments: argparse.Namespace) -> None:
+    """Gather the rows into ``bench/results/seq2seq-SET.json``."""
+    from _results import write
+
+    rows = [row for job in done for row in json.loads(row_path(job).read_text(encoding="utf-8"))]
+    where = "--data DIR " if done[0]["data"] else ""
+    seeds = " ".join(map(str, arguments.seeds))
+    command = f"python bench/seq2seq.py {where}--sets {name} --seeds {seeds}"
+    command += "".join(f" --set '{pair}'" for pair in arguments.set)
+    digest = _jobs.digest([Path(done[0]["data"])]) if done[0]["data"] else None
+    packages = ("ctranslate2", "sacrebleu")
+    print(f"wrote {write(f'seq2seq-{name}', rows, command, digest, packages=packages)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""The teacher's answers, computed once a run: its beams' texts, and its next tokens."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from datasets import Dataset
+from torch import nn
+from transformers import PreTrainedModel
+
+from tinybert.distill.generated import TorchWriter
+from tinybert.distill.infer import batches_by_length
+from tinybert.distill.writing import Batches, Top
+from tinybert.runtime.generation import Decoding, Generator
+
+__all__ = ["beam_texts", "top_tokens"]
+
+_CHUNK = 512
+
+
+def beam_texts(
+    write: Generator | TorchWriter,
+    sources: Sequence[str],
+    path: str | Path,
+    decoding: Decoding,
+    say: Callable[[str], None],
+) -> list[str]:
+    """Return the teacher's answer for every source; an interrupted call goes on where it stopped.
+
+    Args:
+        write: The teacher.
+        sources: N texts.
+        path: JSON Lines file that keeps the answers, one text a line in order.
+        decoding: How answers are searched for.
+        say: Told of the work.
+
+    Source: Kim and Rush 2016, "Sequence-Level Knowledge Distillation", section 3.2.
+    """
+    place = Path(path)
+    if place.is_file():
+        return _read(place)
+    partial = place.with_name(f".{place.name}.partial")
+    done = _read(partial) if partial.is_file() else []
+    say(
+        f"teacher answers for {len(sources):,} sources, once"
+        + f", {len(done):,} there" * bool(done)
+    )
+    with open(partial, "w", encoding="utf-8") as file:
+        file.writelines(f"{json.dumps(text, ensure_ascii=False)}\n" for text in done)
+        for start in range(len(done), len(sources), _CHUNK):
+            found = write(sources[start : start + _CHUNK], decoding)
+            texts = [one[0].text for one in found]
+            file.writelines(f"{json.dumps(text, ensure_ascii=False)}\n" for text in texts)
+            file.flush()
+            done += texts
+    partial.replace(place)
+    return done
+
+
+def top_tokens(
+    teacher: PreTrainedModel,
+    rows: Dataset,
+    path: str | Path,
+    *,
+    count: int,
+    pad: int,
+    start: int,
+    batch_size: int = 64,
+) -> Top:
+    """Return the teacher's likeliest next tokens for the targets of all rows, computed once.
+
+    Args:
+        teacher: In eval mode.
+        rows: Of ``writing.rows``.
+        path: Stem of the two files that keep them.
+        count: K.
+        pad, start: Token ids of padding and of the decoder's start.
+        batch_size: Rows that run together.
+    """
+    files = [Path(f"{path}-{name}.npy") for name in ("ids", "probabilities")]
+    if not all(file.is_file() for file in files):
+        labels = [len(row) for row in rows["labels"]]
+        shape = (sum(labels), min(count, int(teacher.config.vocab_size)))
+        ids, probabilities = np.zeros(shape, np.int32), np.zeros(shape, np.float16)
+        collate = Batches(pad, start)
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        network: nn.Module = teacher
+        network.to(device)
+        for picked in batches_by_length(list(rows["length"]), batch_size):
+            given = [rows[i] for i in picked]
+            batch = collate(given)
+            names = ("input_ids", "attention_mask", "decoder_input_ids")
+            with torch.inference_mode():
+                logits = network(**{n: batch[n].to(device) for n in names}, use_cache=False).logits
+                top = logits.float().softmax(dim=-1).topk(shape[1], dim=-1)
+            for i, row in enumerate(given):
+                span = slice(row["place"], row["place"] + len(row["labels"]))
+                ids[span] = top.indices[i, : len(row["labels"])].cpu().numpy()
+                probabilities[span] = top.values[i, : len(row["labels"])].cpu().numpy()
+        network.to("cpu")
+        found: tuple[npt.NDArray[Any], ...] = ids, probabilities
+        for file, values in zip(files, found, strict=True):
+            partial = file.with_name(f".{file.name}.partial.npy")
+            np.save(partial, values)
+            partial.replace(file)
+    return Top(*(np.load(file, mmap_mode="r", allow_pickle=False) for file in files))
+
+
+def _read(path: Path) -> list[str]:
+    """Return the texts of whole lines."""
+    lines = path.read_text(encoding="utf-8").split("\n")
+    found = []
+    for line in lines[:-1]:
+        try:
+            found.append(str(json.loads(line)))
+        except ValueError:
+            break
+    return found

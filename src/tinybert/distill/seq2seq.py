@@ -1,0 +1,354 @@
+"""A student learns to write what its teacher writes: translations or summaries."""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from transformers import PreTrainedModel
+
+from tinybert import pairs as data_room
+from tinybert.artifact import write_atomic
+from tinybert.bart import LAYOUTS, choose_layers
+from tinybert.distill.beams import beam_texts, top_tokens
+from tinybert.distill.folder import open_folder, versions
+from tinybert.distill.generated import TorchWriter
+from tinybert.distill.processes import first_alone, spoken_once
+from tinybert.distill.seq2seq_recipe import Seq2SeqRecipe, WriterTraining
+from tinybert.distill.trainer import run_stage, use_bf16
+from tinybert.distill.writers import (
+    force_token,
+    load_writer,
+    make_student,
+    new_teacher,
+    open_vocabulary,
+    save_writer,
+    write_vocabulary,
+)
+from tinybert.distill.writing import (
+    Batches,
+    Top,
+    WritingObjective,
+    dev_quality,
+    open_model,
+    rows,
+)
+from tinybert.errors import ConfigError
+from tinybert.pairs import PairData
+from tinybert.runtime.generation import Decoding
+from tinybert.runtime.sentences import split_sentences
+from tinybert.sources import Columns
+from tinybert.text import Tokenizer
+from tinybert.text_metrics import MAIN
+from tinybert.unlabelled import read_unlabelled
+
+__all__ = ["load_data", "seq2seq", "splits_sentences"]
+
+Say = Callable[[str], None]
+_SINGLE = 0.8
+
+
+def seq2seq(recipe: Seq2SeqRecipe, say: Say = print) -> Path:
+    """Train a teacher if needed and distil a student; called again, it goes on where it stopped.
+
+    Args:
+        recipe: Every setting.
+        say: Told of each step.
+
+    Returns:
+        The run's folder: ``teacher`` (where it was trained here), ``student``, ``stages``,
+        ``data``, ``run.json``, ``recipe.toml``.
+
+    Raises:
+        TinyBertError: Data, teacher or settings cannot be used; before any training starts.
+
+    Source: Kim and Rush 2016, "Sequence-Level Knowledge Distillation"; Shleifer and Rush 2020,
+    "Pre-trained Summarization Distillation".
+    """
+    say = spoken_once(say)
+    started = time.monotonic()
+    data = load_data(recipe, say)
+    more = _monolingual(recipe, data, say)
+    given = _given(recipe)
+    run = open_folder(recipe)
+    stages, vocabulary = run / "stages", run / "stages" / "tokenizer"
+    with first_alone() as first:
+        if first:
+            texts = [*data.train["source"], *data.train["target"], *more]
+            write_vocabulary(recipe, texts, vocabulary)
+            if not (run / "data" / "pairs.json").is_file():
+                data_room.save_pairs(data, run / "data")
+    tokenizers = open_vocabulary(vocabulary, (recipe.max_length, recipe.max_target))
+    if given is not None:
+        force_token(given, recipe.teacher.target_token, tokenizers[0])
+    teacher = given or _taught(recipe, data, tokenizers, run, say)
+    student = make_student(recipe, teacher)
+    learned, top = _targets(recipe, teacher, data, more, tokenizers, stages, say)
+    say(f"student: {_size(student)}; teacher: {_size(teacher)}")
+    objective = WritingObjective(
+        student,
+        smoothing=recipe.training.smoothing,
+        word_level=recipe.targets.word_level,
+    )
+    measure = dev_quality(
+        student, tokenizers[0], data, count=recipe.training.dev_rows, longest=recipe.max_target
+    )
+    batches = Batches(tokenizers[0].pad_id, _start(teacher), top)
+    _train(stages / "writing", objective, learned, batches, recipe.training, recipe, data, measure)
+    student.eval()
+    with first_alone() as first:
+        if first:
+            save_writer(student, vocabulary, run / "student")
+            _write_run(recipe, data, teacher, student, len(learned), measure(), run, started)
+    return run
+
+
+def load_data(recipe: Seq2SeqRecipe, say: Say) -> PairData:
+    """Read the recipe's pairs and say what was found.
+
+    Raises:
+        DataError: The data cannot be used.
+    """
+    settings = recipe.data.model_dump()
+    settings.pop("monolingual")
+    data = data_room.load_pairs(
+        settings.pop("path"), task=recipe.task, seed=recipe.seed, **settings
+    )
+    counts = ", ".join(f"{name} {len(split):,}" for name, split in data.splits().items())
+    say(f"data {data.name}: {counts}; {data.task}")
+    for note in data.notes:
+        say(f"  {note}")
+    return data
+
+
+def splits_sentences(data: PairData) -> bool:
+    """Whether a translator of these pairs shall translate sentence by sentence."""
+    sources = list(data.train["source"][:1000])
+    single = sum(len(split_sentences(text.strip())) < 2 for text in sources)
+    return data.task == "translation" and single >= _SINGLE * len(sources)
+
+
+def _monolingual(recipe: Seq2SeqRecipe, data: PairData, say: Say) -> list[str]:
+    """Return further sources that stand in no split."""
+    if not recipe.data.monolingual:
+        return []
+    if recipe.targets.references == 1.0:
+        raise ConfigError(
+            "data.monolingual is given and targets.references is 1; wanted less, so that the "
+            "teacher's answers count"
+        )
+    held = {(text.strip(), "") for split in data.splits().values() for text in split["source"]}
+    found, notes = read_unlabelled(
+        list(recipe.data.monolingual),
+        Columns("source", None, ""),
+        held=held,
+        known=(),
+        rows=None,
+        seed=recipe.seed,
+    )
+    for note in notes:
+        say(f"  {note}")
+    return list(found["text"])
+
+
+def _given(recipe: Seq2SeqRecipe) -> PreTrainedModel | None:
+    """Return the teacher that is named; None where one is trained here. Sizes are checked."""
+    settings, student = recipe.teacher, recipe.student
+    if settings.model is not None:
+        found = load_writer(settings.model, any_layout=True)
+        _check_lengths(recipe, found)
+        make_student(recipe, found)
+        return found
+    if settings.bert is None and student.hidden is None:
+        choose_layers(student.encoder_layers, settings.encoder_layers)
+        choose_layers(student.decoder_layers, settings.decoder_layers)
+    return None
+
+
+def _taught(
+    recipe: Seq2SeqRecipe,
+    data: PairData,
+    tokenizers: tuple[Tokenizer, Tokenizer],
+    run: Path,
+    say: Say,
+) -> PreTrainedModel:
+    """Return the teacher that is trained from the pairs."""
+    if (run / "teacher" / "config.json").is_file():
+        return load_writer(run / "teacher")
+    teacher = new_teacher(recipe, tokenizers[0])
+    say(f"teaching a teacher from pairs: {_size(teacher)}")
+    train = data.train
+    learned = rows(
+        list(train["source"]),
+        list(train["target"]),
+        [1.0] * len(train),
+        tokenizers,
+        teacher,
+    )
+    settings = recipe.teaching
+    objective = WritingObjective(teacher, smoothing=settings.smoothing)
+    measure = dev_quality(
+        teacher, tokenizers[0], data, count=settings.dev_rows, longest=recipe.max_target
+    )
+    batches = Batches(tokenizers[0].pad_id, _start(teacher))
+    place = run / "stages" / "teaching"
+    _train(place, objective, learned, batches, settings, recipe, data, measure)
+    with first_alone() as first:
+        if first:
+            save_writer(teacher.eval(), run / "stages" / "tokenizer", run / "teacher")
+    return load_writer(run / "teacher")
+
+
+def _targets(
+    recipe: Seq2SeqRecipe,
+    teacher: PreTrainedModel,
+    data: PairData,
+    more: Sequence[str],
+    tokenizers: tuple[Tokenizer, Tokenizer],
+    stages: Path,
+    say: Say,
+) -> tuple[Dataset, Top | None]:
+    """Return what the student learns from: rows, and the teacher's next tokens for them."""
+    share = recipe.targets.references
+    given = list(data.train["source"])
+    sources: list[str] = []
+    targets: list[str] = []
+    weights: list[float] = []
+    if share < 1:
+        sources = [*given, *more]
+        with first_alone():
+            targets = _ask(recipe, teacher, sources, tokenizers[0], stages, say)
+        weights = [1 - share] * len(given) + [1.0] * len(more)
+    if share > 0:
+        sources, targets = [*sources, *given], [*targets, *data.train["target"]]
+        weights += [share] * len(given)
+    kept = [i for i, text in enumerate(targets) if text.strip()]
+    learned = rows(
+        [sources[i] for i in kept],
+        [targets[i] for i in kept],
+        [weights[i] for i in kept],
+        tokenizers,
+        teacher,
+    )
+    if not recipe.targets.word_level:
+        return learned, None
+    with first_alone():
+        top = top_tokens(
+            teacher,
+            learned,
+            stages / "top",
+            count=recipe.targets.top,
+            pad=tokenizers[0].pad_id,
+            start=_start(teacher),
+        )
+    return learned, top
+
+
+def _ask(
+    recipe: Seq2SeqRecipe,
+    teacher: PreTrainedModel,
+    sources: list[str],
+    tokenizer: Tokenizer,
+    stages: Path,
+    say: Say,
+) -> list[str]:
+    """Return the teacher's answers; they are kept in the run."""
+    decoding = Decoding(
+        beams=recipe.targets.beams,
+        length_penalty=recipe.targets.length_penalty,
+        max_tokens=recipe.max_target,
+    )
+    write = (
+        open_model(teacher, tokenizer, stages / "teacher")
+        if teacher.config.model_type in LAYOUTS
+        else TorchWriter(teacher, tokenizer)
+    )
+    return beam_texts(write, sources, stages / "beams.jsonl", decoding, say)
+
+
+def _train(
+    place: Path,
+    objective: WritingObjective,
+    learned: Dataset,
+    batches: Batches,
+    settings: WriterTraining,
+    recipe: Seq2SeqRecipe,
+    data: PairData,
+    measure: Callable[[], dict[str, float]],
+) -> None:
+    """Train a model by its settings."""
+    run_stage(
+        place,
+        objective,
+        learned,
+        batches,
+        epochs=settings.epochs,
+        learning_rate=settings.learning_rate,
+        batch_size=settings.batch_size,
+        warmup=settings.warmup,
+        seed=recipe.seed,
+        bf16=use_bf16(recipe.precision),
+        evaluate=measure,
+        keep_best=MAIN[data.task],
+        schedule="inverse_sqrt",
+        average=settings.average,
+        patience=settings.patience,
+    )
+    objective.cpu()
+
+
+def _check_lengths(recipe: Seq2SeqRecipe, teacher: PreTrainedModel) -> None:
+    """Refuse limits that the teacher's positions do not reach."""
+    longest = int(getattr(teacher.config, "max_position_embeddings", None) or 10**6)
+    for name in ("max_length", "max_target"):
+        if getattr(recipe, name) > longest:
+            raise ConfigError(
+                f"{name} is {getattr(recipe, name)}, the teacher takes {longest} tokens"
+            )
+
+
+def _start(model: PreTrainedModel) -> int:
+    """Return the token id that a model's decoder begins with."""
+    return int(model.config.decoder_start_token_id)
+
+
+def _size(model: PreTrainedModel) -> str:
+    """Say how large a model is."""
+    config = model.config
+    if config.model_type not in LAYOUTS:
+        return f"{config.model_type}, {model.num_parameters() / 1e6:.1f} M weights"
+    return (
+        f"{config.encoder_layers}+{config.decoder_layers} layers of {config.d_model}, "
+        f"{model.num_parameters() / 1e6:.1f} M weights"
+    )
+
+
+def _write_run(
+    recipe: Seq2SeqRecipe,
+    data: PairData,
+    teacher: PreTrainedModel,
+    student: PreTrainedModel,
+    count: int,
+    figures: dict[str, float],
+    run: Path,
+    started: float,
+) -> None:
+    """Write what the run was and found."""
+    about: dict[str, Any] = {
+        "task": recipe.task,
+        "data": data.name,
+        "teacher": recipe.teacher.model or str(run / "teacher"),
+        "teacher_size": _size(teacher),
+        "student_size": _size(student),
+        "max_length": recipe.max_length,
+        "max_target": recipe.max_target,
+        "rows": count,
+        "student_dev": figures,
+        "seconds": time.monotonic() - started,
+        "seed": recipe.seed,
+        "versions": versions(),
+    }
+    text = json.dumps(about, indent=2, ensure_ascii=False) + "\n"
+    write_atomic(run / "run.json", text.encode())

@@ -1,0 +1,159 @@
+"""The recipe of a student that writes texts: every setting as typed data."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from tinybert.distill.recipe import RunSettings, Section, read
+
+__all__ = [
+    "PairSettings",
+    "SearchSettings",
+    "Seq2SeqRecipe",
+    "TargetSettings",
+    "WriterSettings",
+    "WriterShip",
+    "WriterStudent",
+    "WriterTeacher",
+    "WriterTraining",
+    "load",
+]
+
+
+class PairSettings(Section):
+    """Where the pairs are and which columns hold what (see ``pairs.load_pairs``).
+
+    ``monolingual`` names files of further sources, one text a line or a column ``source`` of a
+    table: the teacher writes their targets.
+    """
+
+    path: str = "helpdesk"
+    source: str | None = None
+    target: str | None = None
+    language: str | None = None
+    dev: str | None = None
+    test: str | None = None
+    dev_fraction: float = Field(0.1, gt=0, lt=0.9)
+    monolingual: tuple[str, ...] = ()
+
+    @field_validator("monolingual", mode="before")
+    @classmethod
+    def _one_or_more(cls, value: Any) -> Any:
+        """Take a single file for a list of one."""
+        return (value,) if isinstance(value, str) else value
+
+
+class WriterTraining(Section):
+    """How long and how fast a model learns.
+
+    The rate rises over the share ``warmup`` of the steps and then falls with the inverse square
+    root of the step. ``average`` takes the mean of the weights of so many last checkpoints where
+    that is better on dev than the best one alone. Training stops after ``patience`` measurements
+    without a better one.
+    """
+
+    epochs: float = Field(20.0, gt=0)
+    learning_rate: float = Field(1e-3, gt=0)
+    batch_size: int = Field(64, ge=1)
+    warmup: float = Field(0.1, ge=0, le=1)
+    smoothing: float = Field(0.1, ge=0, lt=1)
+    average: int = Field(3, ge=1)
+    patience: int | None = Field(5, ge=1)
+    dev_rows: int = Field(300, ge=1)
+
+
+class WriterSettings(Section):
+    """Sizes of a new encoder-decoder; ``intermediate`` None takes four times the width."""
+
+    hidden: int = Field(256, ge=8)
+    heads: int | None = Field(None, ge=1)
+    intermediate: int | None = Field(None, ge=1)
+    dropout: float = Field(0.1, ge=0, lt=1)
+
+
+class WriterTeacher(WriterSettings):
+    """The teacher: ``model``, a folder or hub id; or one that is trained here from the pairs.
+
+    ``bert`` names an encoder that such a one begins as; its sizes and tokenizer are then the
+    encoder's. ``target_token`` begins every answer of a teacher of many languages, such as
+    ``deu_Latn``.
+    """
+
+    model: str | None = None
+    target_token: str | None = None
+    bert: str | None = None
+    encoder_layers: int = Field(4, ge=1)
+    decoder_layers: int = Field(4, ge=1)
+    vocab_size: int = Field(8000, ge=300)
+
+
+class WriterStudent(Section):
+    """The student: the teacher's layers that it keeps, or, with ``hidden``, new ones.
+
+    Layers are a number or a list of teacher layers counted from 0.
+    """
+
+    encoder_layers: int | tuple[int, ...] = 4
+    decoder_layers: int | tuple[int, ...] = 1
+    hidden: int | None = Field(None, ge=8)
+    heads: int | None = Field(None, ge=1)
+    intermediate: int | None = Field(None, ge=1)
+    dropout: float = Field(0.1, ge=0, lt=1)
+
+
+class TargetSettings(Section):
+    """What the student learns from.
+
+    The teacher's answer for each source (found with ``beams``) weighs 1 - ``references``, the text
+    of the data weighs ``references``. ``word_level`` is the weight of the teacher's next-token
+    distribution, its ``top`` likeliest tokens, against that of the token itself.
+    """
+
+    beams: int = Field(4, ge=1)
+    length_penalty: float = Field(1.0, ge=0)
+    references: float = Field(0.5, ge=0, le=1)
+    word_level: float = Field(0.5, ge=0, le=1)
+    top: int = Field(8, ge=1)
+
+
+class SearchSettings(Section):
+    """How the artifact searches for answers, where a call does not say otherwise."""
+
+    beams: int = Field(4, ge=1)
+    length_penalty: float = Field(1.0, ge=0)
+    no_repeat: int = Field(0, ge=0)
+    repetition_penalty: float = Field(1.0, gt=0)
+
+
+class WriterShip(Section):
+    """Most points of the deciding metric, 0..100, that int8 may lose on dev."""
+
+    max_drop: float = Field(1.0, ge=0)
+
+
+class Seq2SeqRecipe(RunSettings):
+    """Everything that decides what a student becomes that translates or summarizes.
+
+    ``max_length`` counts the tokens of a source, ``max_target`` those of a target.
+    """
+
+    out: str = "runs/seq2seq"
+    task: Literal["translation", "summarization"] = "translation"
+    max_target: int = Field(128, ge=4)
+    data: PairSettings = PairSettings()
+    teacher: WriterTeacher = WriterTeacher()
+    teaching: WriterTraining = WriterTraining()
+    student: WriterStudent = WriterStudent()
+    targets: TargetSettings = TargetSettings()
+    training: WriterTraining = WriterTraining(smoothing=0.0)
+    search: SearchSettings = SearchSettings()
+    ship: WriterShip = WriterShip()
+
+
+def load(
+    path: str | Path | None = None, overrides: Mapping[str, Any] | None = None
+) -> Seq2SeqRecipe:
+    """Read the recipe of a student that writes texts; see ``recipe.read``."""
+    return read(Seq2SeqRecipe, path, overrides)

@@ -1,0 +1,261 @@
+"""Opens, makes and saves the models that write texts."""
+
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import snapshot_download
+from transformers import AutoModelForSeq2SeqLM, PreTrainedModel
+from transformers.utils import logging as transformers_logging
+
+from tinybert import marian_vocabulary
+from tinybert.bart import (
+    LAYOUTS,
+    check_layout,
+    choose_layers,
+    from_bert,
+    new_bart,
+    set_dropout,
+    shrink,
+)
+from tinybert.distill.infer import load_classifier, resolve, save_tokenizer
+from tinybert.distill.published import BROKEN, reason
+from tinybert.distill.seq2seq_recipe import Seq2SeqRecipe
+from tinybert.errors import ConfigError, UnsupportedModelError
+from tinybert.layout import layout_of
+from tinybert.subwords import train_tokenizer
+from tinybert.text import Tokenizer
+
+__all__ = [
+    "copy_vocabulary",
+    "force_token",
+    "load_writer",
+    "make_student",
+    "new_teacher",
+    "open_vocabulary",
+    "save_writer",
+    "write_vocabulary",
+]
+
+_FILES = ("tokenizer.json", "tokenizer_config.json")
+
+
+def load_writer(model: str | Path, *, any_layout: bool = False) -> PreTrainedModel:
+    """Load an encoder-decoder in eval mode.
+
+    Args:
+        model: Folder or hub id.
+        any_layout: Take architectures too whose parts are not those of BART, such as T5.
+
+    Raises:
+        UnsupportedModelError: No such model, or another architecture.
+    """
+    place = resolve(model)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    quiet = transformers_logging.get_verbosity()
+    bars = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        found: PreTrainedModel = AutoModelForSeq2SeqLM.from_pretrained(place, use_safetensors=True)
+    except BROKEN as error:
+        raise UnsupportedModelError(
+            f"{model} cannot be loaded as an encoder-decoder: {reason(error)}"
+        ) from error
+    finally:
+        transformers_logging.set_verbosity(quiet)
+        if bars:
+            transformers_logging.enable_progress_bar()
+    if not any_layout:
+        check_layout(found)
+    found.float().eval()
+    return found
+
+
+def save_writer(model: PreTrainedModel, vocabulary: str | Path, folder: str | Path) -> None:
+    """Write a folder that ``AutoModelForSeq2SeqLM`` reads, with its tokenizer.
+
+    Args:
+        model: The encoder-decoder.
+        vocabulary: Folder of its ``tokenizer.json``.
+        folder: An older one is replaced when the new one is whole.
+    """
+    place = Path(folder)
+    whole = place.with_name(f".{place.name}.whole")
+    shutil.rmtree(whole, ignore_errors=True)
+    bars = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        model.save_pretrained(whole)
+    finally:
+        if bars:
+            transformers_logging.enable_progress_bar()
+    for name in _FILES:
+        if (Path(vocabulary) / name).is_file():
+            shutil.copyfile(Path(vocabulary) / name, whole / name)
+    shutil.rmtree(place, ignore_errors=True)
+    whole.rename(place)
+
+
+def write_vocabulary(recipe: Seq2SeqRecipe, texts: list[str], folder: Path) -> None:
+    """Write the tokenizer of a run: the teacher's, its BERT's, or one learned from the texts.
+
+    Raises:
+        UnsupportedModelError: The model has no tokenizer that the ``tokenizers`` library can run.
+    """
+    if (folder / _FILES[0]).is_file():
+        return
+    given = recipe.teacher.model or recipe.teacher.bert
+    if given is None:
+        train_tokenizer(texts, folder, vocab_size=recipe.teacher.vocab_size)
+        return
+    copy_vocabulary(given, folder)
+
+
+def copy_vocabulary(model: str | Path, folder: str | Path) -> None:
+    """Write a model's tokenizer into a folder; Marian's from its two SentencePiece files.
+
+    Args:
+        model: Folder or hub id.
+        folder: Gets ``tokenizer.json`` and ``tokenizer_config.json``; of a Marian model ``target``
+            in it gets the tokenizer of targets.
+
+    Raises:
+        UnsupportedModelError: The model has no tokenizer that the ``tokenizers`` library can run.
+    """
+    target = Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    place = _here(resolve(model))
+    if (place / _FILES[0]).is_file():
+        for name in reversed(_FILES):
+            if (place / name).is_file():
+                shutil.copyfile(place / name, target / name)
+    elif all((place / name).is_file() for name in marian_vocabulary.FILES):
+        marian_vocabulary.write_marian_vocabulary(place, target)
+    else:
+        save_tokenizer(model, target)
+
+
+def open_vocabulary(folder: Path, limits: tuple[int, int]) -> tuple[Tokenizer, Tokenizer]:
+    """Return the tokenizers of sources and of targets, which most often are the same."""
+    target = folder / "target" if (folder / "target").is_dir() else folder
+    return Tokenizer(folder, max_length=limits[0]), Tokenizer(target, max_length=limits[1])
+
+
+def _here(place: str) -> Path:
+    """Return the folder of a model; of one on the hub that of its tokenizer's files."""
+    if Path(place).is_dir():
+        return Path(place)
+    try:
+        patterns = [*_FILES, *marian_vocabulary.FILES]
+        return Path(snapshot_download(place, allow_patterns=patterns))
+    except (OSError, ValueError) as error:
+        raise UnsupportedModelError(f"{place} cannot be loaded: {reason(error)}") from error
+
+
+def new_teacher(recipe: Seq2SeqRecipe, tokenizer: Tokenizer) -> PreTrainedModel:
+    """Make the teacher that is trained from pairs: new, or begun as a BERT.
+
+    Raises:
+        ConfigError: Sizes that do not fit each other, or texts longer than the BERT's positions.
+        UnsupportedModelError: No BERT, or a tokenizer without the tokens it needs.
+    """
+    settings = recipe.teacher
+    start = _token(tokenizer, "<s>", "[CLS]")
+    eos = _token(tokenizer, "</s>", "[SEP]")
+    longest = max(recipe.max_length, recipe.max_target)
+    if settings.bert is not None:
+        classifier = load_classifier(settings.bert)
+        encoder: Any = layout_of(classifier.config).encoder(classifier)
+        count = int(encoder.config.num_hidden_layers)
+        if longest > encoder.config.max_position_embeddings:
+            raise ConfigError(
+                f"max_length or max_target is {longest}, {settings.bert} takes "
+                f"{encoder.config.max_position_embeddings} tokens"
+            )
+        layers = choose_layers(min(settings.decoder_layers, count), count)
+        return from_bert(
+            encoder, decoder_layers=layers, start=start, eos=eos, dropout=settings.dropout
+        )
+    return new_bart(
+        tokenizer.vocab_size,
+        layers=(settings.encoder_layers, settings.decoder_layers),
+        hidden=settings.hidden,
+        heads=settings.heads,
+        intermediate=settings.intermediate,
+        positions=longest + 2,
+        dropout=settings.dropout,
+        start=start,
+        pad=tokenizer.pad_id,
+        eos=eos,
+        seed=recipe.seed,
+    )
+
+
+def make_student(recipe: Seq2SeqRecipe, teacher: PreTrainedModel) -> PreTrainedModel:
+    """Make the student: some of the teacher's layers, or a smaller model with new weights.
+
+    Raises:
+        ConfigError: Layers or sizes that the teacher does not have or that do not fit.
+    """
+    settings, config = recipe.student, teacher.config
+    if settings.hidden is None and config.model_type not in LAYOUTS:
+        raise ConfigError(
+            f"the teacher is a {config.model_type}, of which no layers can be taken; give the "
+            "student a width of its own: student.hidden"
+        )
+    if settings.hidden is None:
+        for name in ("heads", "intermediate"):
+            if getattr(settings, name) is not None:
+                raise ConfigError(f"student.{name} is given; it needs student.hidden as well")
+        student = shrink(
+            teacher,
+            choose_layers(settings.encoder_layers, int(config.encoder_layers)),
+            choose_layers(settings.decoder_layers, int(config.decoder_layers)),
+        )
+        set_dropout(student, settings.dropout)
+        return student
+    layers = settings.encoder_layers, settings.decoder_layers
+    if not all(isinstance(count, int) for count in layers):
+        raise ConfigError(
+            "student.hidden is given, so layers are new; wanted numbers of layers, no lists"
+        )
+    found = new_bart(
+        int(config.vocab_size),
+        layers=layers,  # type: ignore[arg-type]
+        hidden=settings.hidden,
+        heads=settings.heads,
+        intermediate=settings.intermediate,
+        positions=max(recipe.max_length, recipe.max_target),
+        dropout=settings.dropout,
+        start=int(config.decoder_start_token_id),
+        pad=int(config.pad_token_id),
+        eos=int(config.eos_token_id),
+        seed=recipe.seed,
+    )
+    forced = getattr(teacher.generation_config, "forced_bos_token_id", None)
+    found.generation_config.forced_bos_token_id = forced
+    return found
+
+
+def force_token(model: PreTrainedModel, token: str | None, tokenizer: Tokenizer) -> None:
+    """Let every answer of a model begin with a token, such as a language's; None changes nothing.
+
+    Raises:
+        ConfigError: The tokenizer has no such token.
+    """
+    settings: Any = model.generation_config
+    if token is None:
+        return
+    if token not in tokenizer.vocabulary:
+        raise ConfigError(f"teacher.target_token is `{token}`; the tokenizer has no such token")
+    settings.forced_bos_token_id = tokenizer.vocabulary[token]
+
+
+def _token(tokenizer: Tokenizer, *names: str) -> int:
+    """Return the id of the first name that is a token."""
+    for name in names:
+        if name in tokenizer.vocabulary:
+            return tokenizer.vocabulary[name]
+    raise UnsupportedModelError(f"the tokenizer has none of {', '.join(names)}")

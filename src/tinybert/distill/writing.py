@@ -1,0 +1,238 @@
+"""What a model that writes texts learns from: rows, batches, the loss, the measure on dev."""
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from datasets import Dataset
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from tinybert import text_metrics
+from tinybert.ctranslate import token_list, write_ctranslate2
+from tinybert.losses.sequence import next_token_loss, smoothed_loss
+from tinybert.pairs import PairData
+from tinybert.runtime.generation import Decoding, Generator
+from tinybert.text import Tokenizer
+
+__all__ = ["Batches", "Top", "WritingObjective", "dev_quality", "open_model", "prefix_of", "rows"]
+
+_SHOWN = {
+    "summarization": ("rougeL", "rouge1", "length_ratio"),
+    "translation": ("chrf", "bleu", "length_ratio"),
+}
+
+
+@dataclass(frozen=True)
+class Top:
+    """The teacher's likeliest next tokens at each of the W places of all targets.
+
+    Args:
+        ids: Int32 (W, K).
+        probabilities: Float16 (W, K).
+    """
+
+    ids: npt.NDArray[np.int32]
+    probabilities: npt.NDArray[np.float16]
+
+
+def rows(
+    sources: Sequence[str],
+    targets: Sequence[str],
+    weights: Sequence[float],
+    tokenizers: tuple[Tokenizer, Tokenizer],
+    model: PreTrainedModel,
+) -> Dataset:
+    """Return rows to learn from.
+
+    Args:
+        sources, targets: N texts each.
+        weights: What each pair counts.
+        tokenizers: Of sources and of targets; they differ in their limits.
+        model: Says what its decoder begins with, which a target does not repeat, and what every
+            target begins with, such as a language's token.
+
+    Returns:
+        Columns ``input_ids``, ``labels``, ``weight``, ``length`` and ``place``: where the row's
+        tokens begin among the W places of all targets.
+    """
+    ids = tokenizers[0].encode(list(sources))[0]
+    labels = tokenizers[1].encode(list(targets))[0]
+    start = int(model.config.decoder_start_token_id)
+    forced = getattr(model.generation_config, "forced_bos_token_id", None)
+    if forced is not None:
+        before = len(tokenizers[1].frame()[0])
+        room = tokenizers[1].max_length - 2
+        labels = [[int(forced), *row[before:-1][:room], row[-1]] for row in labels]
+    labels = [row[1:] if row[:1] == [start] else row for row in labels]
+    ends = np.cumsum([len(row) for row in labels])
+    columns = {
+        "input_ids": ids,
+        "labels": labels,
+        "weight": list(weights),
+        "length": [len(a) + len(b) for a, b in zip(ids, labels, strict=True)],
+        "place": [int(end) - len(row) for end, row in zip(ends, labels, strict=True)],
+    }
+    return Dataset.from_dict(columns)
+
+
+class Batches:
+    """Turns rows into one padded batch of tensors.
+
+    Args:
+        pad: Token id of padding.
+        start: Token id that the decoder begins with.
+        top: The teacher's next tokens; None where none are learned from.
+    """
+
+    def __init__(self, pad: int, start: int, top: Top | None = None) -> None:
+        self._pad, self._start, self._top = pad, start, top
+
+    def __call__(self, batch: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+        """Return a batch of B rows, padded to the longest source and the longest target."""
+        ids = _padded([row["input_ids"] for row in batch], self._pad)
+        labels = _padded([row["labels"] for row in batch], self._pad)
+        lengths = torch.tensor([len(row["labels"]) for row in batch])
+        before = torch.full_like(labels[:, :1], self._start)
+        source_lengths = torch.tensor([len(row["input_ids"]) for row in batch])
+        found = {
+            "input_ids": ids,
+            "attention_mask": (torch.arange(ids.shape[1]) < source_lengths[:, None]).long(),
+            "decoder_input_ids": torch.cat([before, labels[:, :-1]], dim=1),
+            "labels": labels,
+            "pad_mask": torch.arange(labels.shape[1]) >= lengths[:, None],
+            "weights": torch.tensor([float(row["weight"]) for row in batch]),
+        }
+        if self._top is not None:
+            shape = (*labels.shape, self._top.ids.shape[1])
+            tops = torch.zeros(shape, dtype=torch.int64), torch.ones(shape)
+            for i, row in enumerate(batch):
+                span = slice(row["place"], row["place"] + len(row["labels"]))
+                count = len(row["labels"])
+                tops[0][i, :count] = torch.from_numpy(self._top.ids[span].astype(np.int64))
+                given = self._top.probabilities[span].astype(np.float32)
+                tops[1][i, :count] = torch.from_numpy(given)
+            found |= {"top_ids": tops[0], "top_probabilities": tops[1]}
+        return found
+
+
+class WritingObjective(nn.Module):
+    """Cross-entropy of the targets, and the divergence from the teacher's next tokens.
+
+    L = (1 - α)·L_smoothed + α·L_next
+
+    Args:
+        model: The encoder-decoder.
+        smoothing: ε of the cross-entropy.
+        word_level: α, 0..1; above 0 batches must hold the teacher's next tokens.
+    """
+
+    def __init__(
+        self, model: PreTrainedModel, *, smoothing: float = 0.0, word_level: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.model, self._smoothing, self._word_level = model, smoothing, word_level
+
+    def forward(
+        self,
+        labels: Tensor,
+        pad_mask: Tensor,
+        weights: Tensor,
+        top_ids: Tensor | None = None,
+        top_probabilities: Tensor | None = None,
+        **inputs: Tensor,
+    ) -> Mapping[str, Any]:
+        """Return the loss.
+
+        Args:
+            labels, pad_mask, weights, top_ids, top_probabilities: As for the losses.
+            inputs: ``input_ids``, ``attention_mask`` (B, S), ``decoder_input_ids`` (B, T).
+        """
+        logits = self.model(**inputs, use_cache=False).logits.float()
+        loss = smoothed_loss(logits, labels, pad_mask, self._smoothing, weights)
+        parts = {"target": loss.detach()}
+        if self._word_level and top_ids is not None and top_probabilities is not None:
+            next_token = next_token_loss(logits, top_ids, top_probabilities, pad_mask, weights)
+            parts["next_token"] = next_token.detach()
+            loss = (1 - self._word_level) * loss + self._word_level * next_token
+        return {"loss": loss, "parts": parts}
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the weights; of several names of one tensor the first."""
+        found = super().state_dict(*args, **kwargs)
+        seen: set[tuple[int, tuple[int, ...]]] = set()
+        kept = {}
+        for name, value in found.items():
+            key = (value.data_ptr(), tuple(value.shape))
+            if key not in seen or not value.numel():
+                kept[name] = value
+            seen.add(key)
+        return kept
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
+        """Load what ``state_dict`` returned."""
+        missing = sorted(set(self.state_dict()) - set(state_dict))
+        if strict and missing:
+            raise RuntimeError(f"weights are missing: {', '.join(missing)}")
+        found = super().load_state_dict(state_dict, strict=False, assign=assign)
+        return type(found)(missing, found.unexpected_keys)
+
+
+def open_model(
+    model: PreTrainedModel, tokenizer: Tokenizer, folder: str | Path, *, batch_size: int = 64
+) -> Generator:
+    """Write a model for CTranslate2, in float32, and load it to answer with."""
+    tokens = token_list(tokenizer.vocabulary, int(model.config.vocab_size))
+    write_ctranslate2(model, tokens, folder, int8=False)
+    return Generator(
+        folder, tokenizer, prefix=prefix_of(model, tokens), threads=None, batch_size=batch_size
+    )
+
+
+def prefix_of(model: PreTrainedModel, tokens: Sequence[str]) -> list[str]:
+    """Return the tokens that every answer of a model begins with."""
+    settings: Any = model.generation_config
+    forced = getattr(settings, "forced_bos_token_id", None) if settings is not None else None
+    return [tokens[forced]] if forced is not None else []
+
+
+def dev_quality(
+    model: PreTrainedModel, tokenizer: Tokenizer, data: PairData, *, count: int, longest: int
+) -> Callable[[], dict[str, float]]:
+    """Return a function that measures a model's likeliest answers on the first dev rows.
+
+    Args:
+        model: The model; it may change between calls.
+        tokenizer: Of sources.
+        data: The pairs.
+        count: Most rows to measure on.
+        longest: Most tokens of an answer.
+    """
+    held = data.dev.select(range(min(count, len(data.dev))))
+    sources, references = list(held["source"]), list(held["references"])
+
+    def measure() -> dict[str, float]:
+        training = model.training
+        model.eval()
+        with tempfile.TemporaryDirectory() as place:
+            write = open_model(model, tokenizer, Path(place) / "model")
+            found = write(sources, Decoding(beams=1, max_tokens=longest))
+        model.train(training)
+        answers = [one[0].text for one in found]
+        figures = text_metrics.measure(data.task, answers, references, sources)
+        return {name: figures[name] for name in _SHOWN[data.task]}
+
+    return measure
+
+
+def _padded(sequences: Sequence[Sequence[int]], pad: int) -> Tensor:
+    """Return sequences as one tensor, int64 (B, T)."""
+    longest = max(len(row) for row in sequences)
+    return torch.tensor([[*row, *[pad] * (longest - len(row))] for row in sequences])

@@ -1,0 +1,141 @@
+"""Turns the vocabulary of a Marian model, two SentencePiece files, into tokenizers of today."""
+
+import json
+import re
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+
+from tinybert.artifact import write_atomic
+from tinybert.errors import UnsupportedModelError
+
+__all__ = ["FILES", "Pieces", "read_pieces", "write_marian_vocabulary"]
+
+FILES = ("source.spm", "target.spm", "vocab.json")
+_LANGUAGE = re.compile(r">>.+<<")
+_ABSENT = -1000.0
+
+
+@dataclass
+class Pieces:
+    """What a SentencePiece file says.
+
+    Args:
+        scores: Log probability of each piece.
+        charsmap: How characters are normalized, in SentencePiece's own form; may be empty.
+    """
+
+    scores: dict[str, float] = field(default_factory=dict)
+    charsmap: bytes = b""
+
+
+def read_pieces(path: str | Path) -> Pieces:
+    """Read pieces and normalization out of a SentencePiece model.
+
+    Raises:
+        UnsupportedModelError: No such file, or another kind of file.
+    """
+    found = Pieces()
+    try:
+        for number, value in _fields(Path(path).read_bytes()):
+            if number == 1:
+                inner = dict(_fields(value))
+                score = struct.unpack("<f", inner[2])[0] if 2 in inner else 0.0
+                found.scores[inner[1].decode()] = score
+            elif number == 3:
+                found.charsmap = dict(_fields(value)).get(2, b"")
+    except (OSError, ValueError, IndexError, KeyError, struct.error) as error:
+        raise UnsupportedModelError(f"{path} is no SentencePiece model: {error}") from error
+    if not found.scores:
+        raise UnsupportedModelError(f"{path} is no SentencePiece model: it has no pieces")
+    return found
+
+
+def write_marian_vocabulary(place: str | Path, folder: str | Path) -> Path:
+    """Write the tokenizer of sources into a folder, and that of targets into ``target`` in it.
+
+    Both give the ids of ``vocab.json``. They differ in the scores of the pieces: one that is not in
+    a language's own file is taken where nothing else writes a text.
+
+    Args:
+        place: A Marian folder with ``source.spm``, ``target.spm`` and ``vocab.json``.
+        folder: Gets ``tokenizer.json`` and ``tokenizer_config.json``, twice.
+
+    Raises:
+        UnsupportedModelError: A file is missing or cannot be read.
+    """
+    root = Path(place)
+    try:
+        ids = json.loads((root / FILES[2]).read_text(encoding="utf-8"))
+        names = [name for name, _ in sorted(ids.items(), key=lambda item: item[1])]
+    except (OSError, ValueError, AttributeError) as error:
+        raise UnsupportedModelError(f"{root / FILES[2]} cannot be read: {error}") from error
+    if sorted(ids.values()) != list(range(len(ids))):
+        raise UnsupportedModelError(f"{root / FILES[2]} has gaps in its ids; wanted 0, 1, 2 …")
+    for name, target in ((FILES[1], Path(folder) / "target"), (FILES[0], Path(folder))):
+        _write(names, read_pieces(root / name), target)
+    return Path(folder)
+
+
+def _write(names: list[str], pieces: Pieces, folder: Path) -> None:
+    """Write a tokenizer of one language."""
+    unknown = names.index("<unk>")
+    scored = [(name, pieces.scores.get(name, _ABSENT)) for name in names]
+    tokenizer = Tokenizer(models.Unigram(scored, unk_id=unknown, byte_fallback=False))
+    steps: list[normalizers.Normalizer] = [
+        normalizers.Replace(Regex(" {2,}"), " "),
+        normalizers.Strip(),
+    ]
+    if pieces.charsmap:
+        steps.insert(0, normalizers.Precompiled(pieces.charsmap))
+    tokenizer.normalizer = normalizers.Sequence(steps)
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Metaspace()
+    special = ["</s>", "<unk>", "<pad>"]
+    tokenizer.add_special_tokens(
+        [*(n for n in special if n in names), *filter(_LANGUAGE.fullmatch, names)]
+    )
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="$A </s>", pair="$A $B </s>", special_tokens=[("</s>", names.index("</s>"))]
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    config = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "</s>"}
+    config |= {"pad_token": "<pad>", "unk_token": "<unk>"}
+    write_atomic(folder / "tokenizer.json", tokenizer.to_str().encode())
+    write_atomic(folder / "tokenizer_config.json", json.dumps(config, indent=2).encode())
+
+
+def _fields(content: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield number and bytes of each field of a protocol buffer; numbers as their bytes."""
+    place = 0
+    while place < len(content):
+        key, place = _number(content, place)
+        kind = key & 7
+        if kind == 0:
+            start = place
+            _, place = _number(content, place)
+            yield key >> 3, content[start:place]
+            continue
+        size = {1: 8, 5: 4}.get(kind)
+        if size is None:
+            if kind != 2:
+                raise ValueError(f"a field of kind {kind}")
+            size, place = _number(content, place)
+        if place + size > len(content):
+            raise ValueError("it ends inside a field")
+        yield key >> 3, content[place : place + size]
+        place += size
+
+
+def _number(content: bytes, place: int) -> tuple[int, int]:
+    """Read a whole number; return it and where it ends."""
+    value = shift = 0
+    while True:
+        byte = content[place]
+        value |= (byte & 127) << shift
+        place, shift = place + 1, shift + 7
+        if byte < 128:
+            return value, place

@@ -1,0 +1,252 @@
+"""Writes texts with an encoder-decoder: beams, n-best, one token after another."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from tinybert.artifact import Card, check_files
+from tinybert.errors import ArtifactError, ConfigError, MissingExtraError
+from tinybert.runtime.sentences import Piece, pack
+from tinybert.text import Tokenizer
+
+__all__ = ["Decoding", "Generator", "Hypothesis", "open_artifact", "windows"]
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How answers are searched for.
+
+    Args:
+        beams: Hypotheses kept at each step; 1 takes the likeliest token each time.
+        length_penalty: Scores are divided by length to this power; above 1 favors long answers.
+        no_repeat: No run of so many tokens comes twice; 0 allows it.
+        repetition_penalty: Above 1 makes tokens that were written less likely.
+        max_tokens: Longest answer for a piece of text.
+    """
+
+    beams: int = 4
+    length_penalty: float = 1.0
+    no_repeat: int = 0
+    repetition_penalty: float = 1.0
+    max_tokens: int = 128
+
+    def __post_init__(self) -> None:
+        for name, least in (("beams", 1), ("no_repeat", 0), ("max_tokens", 1)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"{name} is {getattr(self, name)}; wanted at least {least}")
+        for name in ("length_penalty", "repetition_penalty"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}; wanted at least 0")
+
+    def over(self, **settings: Any) -> "Decoding":
+        """Return this with those settings changed that are not None.
+
+        Raises:
+            ConfigError: An unknown setting, or one out of range.
+        """
+        known = [field.name for field in fields(self)]
+        for name in settings:
+            if name not in known:
+                raise ConfigError(f"unknown setting `{name}`; wanted one of {', '.join(known)}")
+        return replace(self, **{k: v for k, v in settings.items() if v is not None})
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """A possible answer.
+
+    Args:
+        text: The answer.
+        score: Log probability divided by length to the power ``length_penalty``; at most 0.
+    """
+
+    text: str
+    score: float
+
+
+class Generator:
+    """A model of CTranslate2 with its tokenizer; may be shared by many threads.
+
+    Args:
+        folder: The model, as CTranslate2 reads it.
+        tokenizer: The tokenizer of source and target.
+        prefix: Tokens that every answer begins with, such as a language's.
+        threads: Threads a call may use, at least 1; None leaves it to the number of cores.
+        batch_size: Texts that run together, at least 1.
+
+    Raises:
+        MissingExtraError: CTranslate2 is not installed.
+        ArtifactError: The model cannot be run.
+        ConfigError: A setting is out of range.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        tokenizer: Tokenizer,
+        *,
+        prefix: Sequence[str] = (),
+        threads: int | None = None,
+        batch_size: int = 32,
+    ) -> None:
+        for name, value in (("threads", threads), ("batch_size", batch_size)):
+            if value is not None and value < 1:
+                raise ConfigError(f"{name} is {value}; wanted at least 1")
+        try:
+            import ctranslate2
+        except ImportError as error:
+            raise MissingExtraError(
+                "translation and summaries need the package `ctranslate2`; "
+                "run: pip install 'tinybert[seq2seq]'"
+            ) from error
+        self.tokenizer, self.prefix, self.batch_size = tokenizer, list(prefix), batch_size
+        self._ids = tokenizer.vocabulary
+        self._tokens = {i: token for token, i in self._ids.items()}
+        try:
+            self._model = ctranslate2.Translator(
+                str(folder), device="cpu", inter_threads=1, intra_threads=threads or 0
+            )
+        except (RuntimeError, ValueError) as error:
+            raise ArtifactError(f"{folder} cannot be run: {error}") from error
+
+    def __call__(
+        self, texts: Sequence[str], decoding: Decoding, best: int = 1
+    ) -> list[list[Hypothesis]]:
+        """Answer N texts, each cut at the tokenizer's ``max_length``; the best answers first.
+
+        Raises:
+            ConfigError: ``best`` is not between 1 and the number of beams.
+        """
+        if not 1 <= best <= decoding.beams:
+            raise ConfigError(f"best is {best}; wanted 1 to {decoding.beams}, the number of beams")
+        if not texts:
+            return []
+        found = self._model.translate_batch(
+            [self._encode(text) for text in texts],
+            target_prefix=[self.prefix] * len(texts) if self.prefix else None,
+            max_batch_size=self.batch_size,
+            beam_size=decoding.beams,
+            num_hypotheses=best,
+            return_scores=True,
+            length_penalty=decoding.length_penalty,
+            **self._settings(decoding),
+        )
+        return [
+            [
+                Hypothesis(self._text(tokens), float(score))
+                for tokens, score in zip(one.hypotheses, one.scores, strict=True)
+            ]
+            for one in found
+        ]
+
+    def stream(self, text: str, decoding: Decoding) -> Iterator[str]:
+        """Yield the likeliest answer for a text piece by piece as it is written; one beam."""
+        tokens: list[str] = []
+        said = ""
+        for step in self._model.generate_tokens(
+            self._encode(text),
+            target_prefix=[self.prefix] if self.prefix else None,
+            **self._settings(decoding),
+        ):
+            tokens.append(step.token)
+            whole = self._text(tokens)
+            if step.is_last or not whole.endswith("\ufffd"):
+                if whole != said:
+                    yield whole[len(said) :]
+                said = whole
+
+    def log_probabilities(
+        self, texts: Sequence[str], answers: Sequence[Sequence[int]]
+    ) -> list[list[float]]:
+        """Return the log probability of each token of given answers, and of the end behind them.
+
+        Args:
+            texts: N texts.
+            answers: For each its answer's token ids, without the end.
+        """
+        found = self._model.score_batch(
+            [self._encode(text) for text in texts],
+            [[self._tokens[i] for i in row] for row in answers],
+            max_batch_size=self.batch_size,
+        )
+        return [list(one.log_probs) for one in found]
+
+    def lengths(self, texts: Sequence[str]) -> list[int]:
+        """Return how many tokens each text has, special tokens included."""
+        return self.tokenizer.untruncated_lengths(texts) if texts else []
+
+    def cut(self, text: str) -> list[str]:
+        """Cut a text into parts within the tokenizer's ``max_length``.
+
+        Cuts fall behind a space or a comma of the second half of a part where there is one.
+        """
+        before, after = self.tokenizer.frame()
+        room = max(1, self.tokenizer.max_length - len(before) - len(after) - 1)
+        spans = self.tokenizer.spans(text)
+        parts, start, token = [], 0, 0
+        while token + room < len(spans):
+            hard = spans[token + room][0]
+            middle = spans[token + room // 2][0]
+            soft = max(text.rfind(mark, middle, hard) for mark in " \t\n,;:，、；：") + 1
+            end = soft if soft > start else hard
+            if end > start:
+                parts.append(text[start:end])
+                start = end
+            token += max(1, room // 2)
+            while token < len(spans) and spans[token][0] < start:
+                token += 1
+        return [*parts, text[start:]]
+
+    def _encode(self, text: str) -> list[str]:
+        """Return a text's tokens."""
+        return [self._tokens[i] for i in self.tokenizer.encode([text])[0][0]]
+
+    def _text(self, tokens: Sequence[str]) -> str:
+        """Return the text of tokens."""
+        return self.tokenizer.decode([self._ids[t] for t in tokens if t in self._ids])
+
+    def _settings(self, decoding: Decoding) -> dict[str, Any]:
+        """Return what every search is told."""
+        return {
+            "no_repeat_ngram_size": decoding.no_repeat,
+            "repetition_penalty": decoding.repetition_penalty,
+            "max_decoding_length": decoding.max_tokens,
+            "suppress_sequences": [[self._tokens[self.tokenizer.pad_id]]],
+        }
+
+
+def windows(generator: Generator, pieces: Sequence[Piece]) -> list[Piece]:
+    """Put neighboring pieces together, and cut those that are too long, so that each part fits.
+
+    Args:
+        generator: Its tokenizer's ``max_length`` is the limit.
+        pieces: Parts of a text.
+    """
+    limit = generator.tokenizer.max_length
+    small: list[Piece] = []
+    for piece, length in zip(pieces, generator.lengths([p.text for p in pieces]), strict=True):
+        cut = [piece.text] if length <= limit else generator.cut(piece.text)
+        for part in cut[:-1]:
+            text = part.rstrip()
+            small.append(Piece(text, part[len(text) :]))
+        small.append(Piece(cut[-1], piece.after))
+    return pack(small, generator.lengths([p.text for p in small]), limit)
+
+
+def open_artifact(
+    folder: str | Path, card: Card, *, threads: int | None, batch_size: int
+) -> Generator:
+    """Load a shipped folder's model.
+
+    Raises:
+        ArtifactError: A file is missing or altered, or the model cannot be run.
+    """
+    check_files(folder, card)
+    return Generator(
+        (Path(folder) / card.model).parent,
+        Tokenizer(folder, max_length=card.max_length),
+        prefix=card.generation.get("prefix", ()),
+        threads=threads,
+        batch_size=batch_size,
+    )

@@ -1,0 +1,116 @@
+"""Cuts texts at the ends of sentences, and puts the answers for the parts together again."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+__all__ = ["Piece", "join", "pack", "split_lines", "split_sentences"]
+
+_END = re.compile(
+    r"""(?:(?<![。！？；…])[。！？；…]++[”’」』）"']*+)  # Chinese: no space need follow
+    |(?:(?<![.!?])[.!?]++["'”’»)\]]*+(?=\s))""",  # Latin: a space follows
+    re.VERBOSE,
+)
+_SPACE = re.compile(r"\s*")
+_SPACES = re.compile(r"\s+")
+_ABBREVIATIONS = frozenset(
+    (
+        *("mr", "mrs", "ms", "dr", "prof", "st", "vs", "etc", "e.g", "i.e", "no", "nr", "fig"),
+        *("ca", "approx", "bzw", "usw", "z.b", "d.h", "u.a", "inc", "ltd", "co"),
+    )
+)
+_LONGEST_WORD = 20
+_WIDE = re.compile(r"[\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef]")
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part of a text.
+
+    Args:
+        text: Without spaces around; empty where there is nothing but space.
+        after: The space behind it, as it was.
+    """
+
+    text: str
+    after: str
+
+
+def split_lines(text: str) -> list[Piece]:
+    r"""Cut a text into its lines; blank lines and spaces around lines stay as ``after``.
+
+    >>> split_lines("One.\n\nTwo.")
+    [Piece(text='One.', after='\n\n'), Piece(text='Two.', after='')]
+    """
+    found, place = [], 0
+    for match in _SPACES.finditer(text):
+        if "\n" in match.group() or match.start() == 0 or match.end() == len(text):
+            found.append(Piece(text[place : match.start()], match.group()))
+            place = match.end()
+    if place < len(text):
+        found.append(Piece(text[place:], ""))
+    return found
+
+
+def split_sentences(line: str) -> list[Piece]:
+    """Cut a line at the ends of sentences, Latin or Chinese.
+
+    A point ends no sentence inside a number, a name of a site, behind an initial or an
+    abbreviation, nor where a small letter follows.
+
+    >>> [piece.text for piece in split_sentences("Mr. Li paid 3.50 at a.com. 好的。谢谢！")]
+    ['Mr. Li paid 3.50 at a.com.', '好的。', '谢谢！']
+    """
+    found, place = [], 0
+    for match in _END.finditer(line):
+        end = match.end()
+        space = _SPACE.match(line, end).group()  # type: ignore[union-attr]
+        following = line[end + len(space) : end + len(space) + 1]
+        last = line[max(place, end - _LONGEST_WORD) : end]
+        if not following or (match.group()[0] == "." and _goes_on(last, following)):
+            continue
+        found.append(Piece(line[place:end], space))
+        place = end + len(space)
+    if place < len(line):
+        found.append(Piece(line[place:], ""))
+    return found
+
+
+def _goes_on(last: str, following: str) -> bool:
+    """Whether a sentence goes on behind the point that its last word ends with."""
+    word = last.rstrip("\"'”’»)]").rsplit(None, 1)[-1].rstrip(".").lower()
+    return following.islower() or word in _ABBREVIATIONS or (len(word) == 1 and word.isalpha())
+
+
+def pack(pieces: Sequence[Piece], lengths: Sequence[int], limit: int) -> list[Piece]:
+    """Put neighboring pieces together as long as the sum of their lengths is within a limit.
+
+    >>> pack([Piece("a", " "), Piece("b", " "), Piece("c", "")], [2, 2, 2], 4)
+    [Piece(text='a b', after=' '), Piece(text='c', after='')]
+    """
+    found: list[Piece] = []
+    total = 0
+    for piece, length in zip(pieces, lengths, strict=True):
+        if found and total + length <= limit:
+            last = found.pop()
+            piece = Piece(last.text + last.after + piece.text, piece.after)
+            length += total
+        found.append(piece)
+        total = length
+    return found
+
+
+def join(texts: Sequence[str], pieces: Sequence[Piece]) -> str:
+    """Put the answers for the pieces of a text together, with the space that stood between them.
+
+    Where no space stood between two pieces, as in Chinese, and the answers are not written in wide
+    characters, one is put in; where one stood and both answers are wide, it is left out.
+    """
+    out: list[str] = []
+    for i, (text, piece) in enumerate(zip(texts, pieces, strict=True)):
+        space = piece.after
+        if i + 1 < len(texts) and "\n" not in space and text and texts[i + 1]:
+            wide = _WIDE.match(text[-1]) and _WIDE.match(texts[i + 1][0])
+            space = "" if wide and space in ("", " ") else space or ("" if wide else " ")
+        out += [text, space]
+    return "".join(out)

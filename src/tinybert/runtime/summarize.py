@@ -1,0 +1,98 @@
+"""Answers with summaries of texts of any length."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from tinybert.artifact import Card
+from tinybert.runtime.generation import Decoding, Generator, Hypothesis, windows
+from tinybert.runtime.sentences import Piece, split_lines, split_sentences
+from tinybert.runtime.translate import check_texts
+
+__all__ = ["Summarizer"]
+
+_ROUNDS = 8
+
+
+class Summarizer:
+    """A loaded artifact that summarizes; may be shared by many threads.
+
+    A text longer than the card's ``max_length`` tokens is cut at the ends of sentences into windows
+    that fit. The summaries of the windows, a line each, take the place of the text and are
+    summarized in turn, until one window is left; where that makes them no shorter, the first window
+    counts. A text of nothing but space has an empty summary.
+
+    Args:
+        generator: The model.
+        card: Its card.
+    """
+
+    def __init__(self, generator: Generator, card: Card) -> None:
+        self._generate = generator
+        self.card, self.labels = card, card.labels
+        self.decoding = Decoding().over(**card.decoding())
+
+    def __call__(self, texts: Iterable[str], **settings: Any) -> list[str]:
+        """Return the summary of every text, in order.
+
+        Args:
+            texts: N texts.
+            settings: Of ``Decoding``, over those of the card.
+
+        Raises:
+            DataError: Not a list, or an element that is not a text.
+            ConfigError: An unknown setting, or one out of range.
+        """
+        return [found[0].text for found in self.hypotheses(texts, 1, **settings)]
+
+    def hypotheses(
+        self, texts: Iterable[str], best: int = 4, **settings: Any
+    ) -> list[list[Hypothesis]]:
+        """Return the ``best`` summaries of every text with their scores, the best first.
+
+        An empty text has an empty one alone, with the score 0.
+
+        Raises:
+            DataError: Not a list, or an element that is not a text.
+            ConfigError: A setting out of range, or ``best`` above the number of beams.
+        """
+        decoding = self.decoding.over(**settings)
+        short = self._shortened(check_texts(texts), decoding)
+        answers = iter(self._generate([text for text in short if text], decoding, best))
+        return [next(answers) if text else [Hypothesis("", 0.0)] for text in short]
+
+    def stream(self, text: str, **settings: Any) -> Iterator[str]:
+        """Yield the summary of a text piece by piece while it is written, with one beam.
+
+        Raises:
+            DataError: Not a text.
+            ConfigError: An unknown setting, or one out of range.
+        """
+        decoding = self.decoding.over(**settings)
+        (short,) = self._shortened(check_texts([text]), decoding)
+        if short:
+            yield from self._generate.stream(short, decoding)
+
+    def _shortened(self, texts: list[str], decoding: Decoding) -> list[str]:
+        """Return every text as one window."""
+        found = [text.strip() for text in texts]
+        for _ in range(_ROUNDS):
+            plans = {i: self._windows(text) for i, text in enumerate(found) if text}
+            plans = {i: parts for i, parts in plans.items() if len(parts) > 1}
+            asked = [part for parts in plans.values() for part in parts]
+            answers = iter(self._generate(asked, decoding))
+            for i, parts in plans.items():
+                whole = "\n".join(next(answers)[0].text for _ in parts).strip()
+                found[i] = whole if len(whole) < len(found[i]) else parts[0]
+            if not plans:
+                break
+        return [self._windows(text)[0] if text else "" for text in found]
+
+    def _windows(self, text: str) -> list[str]:
+        """Cut a text into windows that fit."""
+        if self._generate.lengths([text])[0] <= self.card.max_length:
+            return [text]
+        pieces: list[Piece] = []
+        for line in split_lines(text):
+            parts = split_sentences(line.text) or [Piece("", "")]
+            pieces += [*parts[:-1], Piece(parts[-1].text, line.after)]
+        return [part.text for part in windows(self._generate, pieces) if part.text]

@@ -1,0 +1,124 @@
+"""Answers with translations of texts of any length."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from tinybert.artifact import Card
+from tinybert.errors import DataError
+from tinybert.runtime.generation import Decoding, Generator, Hypothesis, windows
+from tinybert.runtime.sentences import Piece, join, split_lines, split_sentences
+from tinybert.runtime.session import shorten
+from tinybert.text import lone_surrogate
+
+__all__ = ["Translator", "check_texts"]
+
+
+class Translator:
+    """A loaded artifact that translates; may be shared by many threads.
+
+    Lines stay lines. A line longer than the card's ``max_length`` tokens is cut at the ends of
+    sentences into parts that fit; a line of a model that learned from single sentences always is.
+    A sentence that is too long is cut behind a comma or a space. What stands between the parts, as
+    spaces and blank lines, is kept.
+
+    Args:
+        generator: The model.
+        card: Its card.
+    """
+
+    def __init__(self, generator: Generator, card: Card) -> None:
+        self._generate = generator
+        self.card, self.labels = card, card.labels
+        self.decoding = Decoding().over(**card.decoding())
+
+    def __call__(self, texts: Iterable[str], **settings: Any) -> list[str]:
+        """Return the translation of every text, in order.
+
+        Args:
+            texts: N texts.
+            settings: Of ``Decoding``, over those of the card: ``beams``, ``length_penalty``,
+                ``no_repeat``, ``repetition_penalty``, ``max_tokens``.
+
+        Raises:
+            DataError: Not a list, or an element that is not a text.
+            ConfigError: An unknown setting, or one out of range.
+        """
+        return [found[0].text for found in self.hypotheses(texts, 1, **settings)]
+
+    def hypotheses(
+        self, texts: Iterable[str], best: int = 4, **settings: Any
+    ) -> list[list[Hypothesis]]:
+        """Return the ``best`` translations of every text with their scores, the best first.
+
+        Of a text in several parts the n-th has the n-th of every part, its score is their mean.
+        An empty text has itself alone, with the score 0.
+
+        Raises:
+            DataError: Not a list, or an element that is not a text.
+            ConfigError: A setting out of range, or ``best`` above the number of beams.
+        """
+        decoding = self.decoding.over(**settings)
+        plans = [self._parts(text) for text in check_texts(texts)]
+        asked = [piece.text for parts in plans for piece in parts if piece.text]
+        answers = iter(self._generate(asked, decoding, best))
+        found = []
+        for parts in plans:
+            rows = [next(answers) if piece.text else [] for piece in parts]
+            least = min((len(row) for row in rows if row), default=1)
+            found.append([_nth(rows, parts, n) for n in range(least)])
+        return found
+
+    def stream(self, text: str, **settings: Any) -> Iterator[str]:
+        """Yield the translation of a text piece by piece while it is written, with one beam.
+
+        Raises:
+            DataError: Not a text.
+            ConfigError: An unknown setting, or one out of range.
+        """
+        decoding = self.decoding.over(**settings)
+        parts = self._parts(check_texts([text])[0])
+        for i, piece in enumerate(parts):
+            if piece.text:
+                yield from self._generate.stream(piece.text, decoding)
+            if piece.after or i + 1 < len(parts):
+                yield piece.after
+
+    def _parts(self, text: str) -> list[Piece]:
+        """Cut a text into what is translated at once."""
+        found: list[Piece] = []
+        for line in split_lines(text):
+            parts = split_sentences(line.text) or [Piece("", "")]
+            if self.card.generation.get("split") == "sentence":
+                parts = [small for part in parts for small in windows(self._generate, [part])]
+            elif self._generate.lengths([line.text])[0] <= self.card.max_length:
+                parts = [Piece(line.text, "")]
+            else:
+                parts = windows(self._generate, parts)
+            found += [*parts[:-1], Piece(parts[-1].text, line.after)]
+        return found
+
+
+def _nth(rows: list[list[Hypothesis]], parts: list[Piece], n: int) -> Hypothesis:
+    """Return the n-th translation of a whole text."""
+    scores = [row[n].score for row in rows if row]
+    text = join([row[n].text if row else "" for row in rows], parts)
+    return Hypothesis(text, sum(scores) / len(scores) if scores else 0.0)
+
+
+def check_texts(texts: Iterable[str]) -> list[str]:
+    """Return texts as a list; name the first that is none.
+
+    Raises:
+        DataError: Not a list, or an element that is not a text.
+    """
+    if isinstance(texts, str):
+        raise DataError(f"one text was given; wanted a list: [{shorten(texts)}]")
+    if not isinstance(texts, Iterable):
+        raise DataError(f"{shorten(texts)} was given; wanted a list, each item a text")
+    items = list(texts)
+    for i, item in enumerate(items):
+        if not isinstance(item, str):
+            raise DataError(f"input {i} is {shorten(item)}; wanted a text")
+        if problem := lone_surrogate(item):
+            raise DataError(f"input {i} {problem}")
+    return items

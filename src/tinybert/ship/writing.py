@@ -1,0 +1,162 @@
+"""The whole way to an artifact that translates or summarizes, and its report."""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+
+from tinybert import text_metrics
+from tinybert.artifact import read_card, write_atomic
+from tinybert.distill import seq2seq as training
+from tinybert.distill.processes import is_first
+from tinybert.distill.seq2seq_recipe import Seq2SeqRecipe, load
+from tinybert.errors import ConfigError
+from tinybert.pairs import PairData, load_saved_pairs
+from tinybert.runtime.generation import Decoding
+from tinybert.ship.writer import answers_of, export_writer, verify_writer
+
+__all__ = ["is_writing_run", "report_writing", "seq2seq"]
+
+_TEMPLATE = Path(__file__).with_name("writing.html.j2")
+_EXAMPLES = 30
+_NAMES = {"teacher": "Teacher", "student": "Student", "artifact": "int8"}
+
+Say = Callable[[str], None]
+
+
+def seq2seq(recipe: Seq2SeqRecipe, say: Say = print) -> Path:
+    """Distil a student that writes texts, ship it and report; called again, it goes on.
+
+    Args:
+        recipe: Every setting.
+        say: Told of each step.
+
+    Returns:
+        The run's folder; its ``artifact`` is what ``tinybert.load`` reads.
+
+    Raises:
+        TinyBertError: Data, teacher or settings cannot be used, or the artifact does not answer as
+            the student does.
+    """
+    run = training.seq2seq(recipe, say)
+    if not is_first():
+        return run
+    data = load_saved_pairs(run)
+    student, artifact = run / "student", run / "artifact"
+    say("exporting the student to CTranslate2, int8")
+    search = recipe.search.model_dump() | {"max_tokens": recipe.max_target}
+    export_writer(
+        student,
+        artifact,
+        task=recipe.task,
+        max_length=recipe.max_length,
+        decoding=Decoding(**search),
+        split="sentence" if training.splits_sentences(data) else "length",
+        teacher=recipe.teacher.model or "",
+    )
+    parity = verify_writer(artifact, student, data, max_drop=recipe.ship.max_drop)
+    size = (artifact / read_card(artifact).model).stat().st_size
+    say(
+        f"artifact: {artifact}, {size / 1e6:.1f} MB, {parity['metric']} on dev "
+        f"{parity['torch']:.2f} in float32, {parity['artifact']:.2f} in int8"
+    )
+    report_writing(run)
+    return run
+
+
+def is_writing_run(run: str | Path) -> bool:
+    """Whether a folder is a run of ``seq2seq``."""
+    return (Path(run) / "data" / "pairs.json").is_file()
+
+
+def report_writing(run: str | Path, *, split: str | None = None) -> Path:
+    """Compare teacher, student and artifact in figures and side by side.
+
+    Args:
+        run: Folder of a finished run.
+        split: Split to measure on; None takes test if there is one, else dev.
+
+    Returns:
+        ``report.html`` in the run's folder; ``report.json`` beside it holds the same figures.
+
+    Raises:
+        ArtifactError: The folder holds no finished run, or a model in it cannot be loaded.
+        ConfigError: The data have no such split.
+    """
+    place = Path(run)
+    data = load_saved_pairs(place)
+    chosen = _split(data, split)
+    recipe = load(place / "recipe.toml")
+    folders = {
+        "teacher": recipe.teacher.model or str(place / "teacher"),
+        "student": str(place / "student"),
+        "artifact": str(place / "artifact"),
+    }
+    rows = data.splits()[chosen]
+    sources, references = list(rows["source"]), list(rows["references"])
+    systems, answers = [], {}
+    for name, folder in folders.items():
+        started = time.perf_counter()
+        token = recipe.teacher.target_token if name == "teacher" else None
+        answers[name] = answers_of(
+            folder, data, chosen, max_length=recipe.max_length, target_token=token
+        )
+        seconds = time.perf_counter() - started
+        figures = text_metrics.measure(data.task, answers[name], references, sources)
+        systems.append(
+            {"system": name, "name": _NAMES[name], "file_mb": _megabytes(Path(folder))}
+            | {"texts_per_second": len(sources) / seconds, "quality": figures}
+        )
+    found = {
+        "data": {"name": data.name, "task": data.task, "split": chosen, "rows": len(rows)},
+        "metric": text_metrics.MAIN[data.task],
+        "signatures": text_metrics.signatures(references),
+        "systems": systems,
+        "parity": dict(read_card(folders["artifact"]).parity),
+        "examples": _examples(sources, references, answers),
+    }
+    text = json.dumps(found, indent=2, ensure_ascii=False) + "\n"
+    write_atomic(place / "report.json", text.encode())
+    write_atomic(place / "report.html", _page(found).encode())
+    return place / "report.html"
+
+
+def _examples(
+    sources: list[str], references: list[list[str]], answers: Mapping[str, list[str]]
+) -> list[dict[str, str]]:
+    """Return rows spread over the split, side by side."""
+    count = min(_EXAMPLES, len(sources))
+    picked = [i * len(sources) // count for i in range(count)]
+    return [
+        {"source": sources[i], "reference": references[i][0]}
+        | {name: texts[i] for name, texts in answers.items()}
+        for i in picked
+    ]
+
+
+def _split(data: PairData, split: str | None) -> str:
+    """Choose the split to measure on."""
+    there = data.splits()
+    if split is None:
+        return "test" if "test" in there else "dev"
+    if split not in there:
+        raise ConfigError(f"split is `{split}`; {data.name} has {', '.join(there)}")
+    return split
+
+
+def _megabytes(folder: Path) -> float:
+    """Return the size of a model's weights in MB; 0 where they are not here."""
+    files = [*folder.glob("*.safetensors"), *folder.glob("ctranslate2/model.bin")]
+    return sum(file.stat().st_size for file in files) / 1e6
+
+
+def _page(report: Mapping[str, Any]) -> str:
+    """Return the page."""
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
+    return template.render(report=report, names=_NAMES)

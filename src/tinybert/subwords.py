@@ -1,0 +1,95 @@
+"""Trains a tokenizer on texts: pieces of words, and bytes for what no piece writes."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from tokenizers import (
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
+
+from tinybert.artifact import write_atomic
+from tinybert.errors import ConfigError
+
+__all__ = ["SPECIAL", "train_tokenizer"]
+
+SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")
+_BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
+_LEAST = 300
+
+
+def train_tokenizer(texts: Iterable[str], folder: str | Path, *, vocab_size: int) -> Path:
+    """Learn pieces from texts and write a tokenizer that loses no character.
+
+    A space is a character of the word after it (``▁``), so that texts come back as they were.
+    Digits and punctuation stand alone, which keeps numbers readable piece by piece. A character
+    that no piece writes becomes its UTF-8 bytes. A sequence ends with ``</s>``.
+
+    Args:
+        texts: Of all languages that the tokenizer shall write.
+        folder: Gets ``tokenizer.json`` and ``tokenizer_config.json``.
+        vocab_size: Pieces, special tokens and the 256 bytes included; at least 300.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ConfigError: ``vocab_size`` is below 300.
+
+    Source: Sennrich et al. 2016, "Neural Machine Translation of Rare Words with Subword Units".
+    Differs: the bytes; at most half of the pieces are single characters, so that Chinese leaves
+    room for words.
+    """
+    if vocab_size < _LEAST:
+        raise ConfigError(f"vocab_size is {vocab_size}; wanted at least {_LEAST} (256 are bytes)")
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True))
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Metaspace(prepend_scheme="never"),
+            pre_tokenizers.Digits(individual_digits=True),
+            pre_tokenizers.Punctuation(),
+        ]
+    )
+    tokenizer.decoder = decoders.Sequence(
+        [
+            decoders.Replace("▁", " "),
+            decoders.ByteFallback(),
+            decoders.Fuse(),
+            decoders.Strip(" ", 1, 0),
+        ]
+    )
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size - len(_BYTES),
+        special_tokens=list(SPECIAL),
+        limit_alphabet=max(40, (vocab_size - len(_BYTES)) // 2),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return _write(tokenizer, Path(folder))
+
+
+def _write(tokenizer: Tokenizer, folder: Path) -> Path:
+    """Put the bytes behind the pieces that were learned and write the folder."""
+    state = json.loads(tokenizer.to_str())
+    vocabulary = state["model"]["vocab"]
+    for byte in _BYTES:
+        vocabulary.setdefault(byte, len(vocabulary))
+    whole = Tokenizer.from_str(json.dumps(state))
+    whole.post_processor = processors.TemplateProcessing(
+        single="$A </s>", pair="$A $B </s>", special_tokens=[("</s>", SPECIAL.index("</s>"))]
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    names = dict(zip(("bos_token", "pad_token", "eos_token", "unk_token"), SPECIAL, strict=True))
+    config = {"tokenizer_class": "PreTrainedTokenizerFast", **names}
+    write_atomic(folder / "tokenizer.json", whole.to_str().encode())
+    write_atomic(folder / "tokenizer_config.json", json.dumps(config, indent=2).encode())
+    return folder

@@ -1,0 +1,39 @@
+"""Students that write are measured beside their teacher and a student that learns alone."""
+
+import json
+
+import pytest
+
+pytestmark = pytest.mark.usefixtures("bench")
+
+
+def test_jobs(asked, tmp_path):
+    import seq2seq
+
+    arguments = asked(
+        seq2seq, f"--data {tmp_path} --sets multi30k --seeds 0 1 --set training.epochs=2"
+    )
+    jobs = seq2seq.jobs("multi30k", arguments)
+    assert [(job["seed"], job["data"]) for job in jobs] == [
+        (s, f"{tmp_path}/multi30k") for s in (0, 1)
+    ]
+    assert jobs[0]["settings"] == {"training.epochs": "2"}
+    assert len({job["run"] for job in jobs}) == 2
+    assert seq2seq.jobs("helpdesk", asked(seq2seq, ""))[0]["data"] == ""
+
+
+def test_rows_of_a_report(tmp_path):
+    import seq2seq
+
+    systems = [
+        {"system": name, "file_mb": 1.0, "quality": {"chrf": 50.0}, "name": name}
+        for name in ("teacher", "student", "artifact")
+    ]
+    report = {"metric": "chrf", "signatures": {}, "systems": systems}
+    (tmp_path / "report.json").write_text(json.dumps(report))
+    job = {"set": "multi30k", "seed": 3, "settings": {}}
+    rows = seq2seq.measured(tmp_path, job)
+    assert [row["system"] for row in rows] == ["teacher", "student", "int8"]
+    assert rows[0]["chrf"] == 50.0
+    (alone,) = seq2seq.measured(tmp_path, job, only="student", called="alone")
+    assert (alone["system"], alone["seed"]) == ("alone", 3)

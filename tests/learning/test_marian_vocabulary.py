@@ -1,0 +1,105 @@
+"""Marian's two SentencePiece files become tokenizers with the ids of its vocabulary."""
+
+import json
+import struct
+
+import pytest
+
+from small_writers import save_random_writer
+from tinybert.distill.writers import copy_vocabulary, open_vocabulary
+from tinybert.errors import UnsupportedModelError
+from tinybert.marian_vocabulary import read_pieces, write_marian_vocabulary
+
+SOURCE = {"<unk>": 0.0, "▁the": -1.0, "▁": -2.0, "cat": -3.0, "c": -6.0, "a": -6.0, "t": -6.0}
+TARGET = {"<unk>": 0.0, "▁die": -1.0, "▁": -2.0, "ka": -3.0, "tze": -3.0, "a": -6.0}
+NAMES = [
+    "</s>",
+    "<unk>",
+    "▁the",
+    "▁",
+    "cat",
+    "c",
+    "a",
+    "t",
+    "▁die",
+    "ka",
+    "tze",
+    ">>deu<<",
+    "<pad>",
+]
+
+
+def field(number, content):
+    assert len(content) < 128
+    return bytes([number << 3 | 2, len(content)]) + content
+
+
+def spm(pieces):
+    """Return a SentencePiece model: pieces, their scores, a type for the first, some settings."""
+    found = b""
+    for i, (piece, score) in enumerate(pieces.items()):
+        inner = field(1, piece.encode()) + bytes([2 << 3 | 5]) + struct.pack("<f", score)
+        found += field(1, inner + (bytes([3 << 3, 2]) if i == 0 else b""))
+    return found + field(2, bytes([4 << 3, 0x90, 0x4E])) + field(3, field(1, b"identity"))
+
+
+@pytest.fixture
+def marian(tmp_path):
+    place = tmp_path / "marian"
+    place.mkdir()
+    (place / "source.spm").write_bytes(spm(SOURCE))
+    (place / "target.spm").write_bytes(spm(TARGET))
+    (place / "vocab.json").write_text(json.dumps({name: i for i, name in enumerate(NAMES)}))
+    return place
+
+
+def test_pieces(marian):
+    assert read_pieces(marian / "source.spm").scores == SOURCE
+
+
+@pytest.mark.parametrize(
+    ("text", "pieces"),
+    [
+        ("the cat", ["▁the", "▁", "cat", "</s>"]),
+        ("  the  tac ", ["▁the", "▁", "t", "a", "c", "</s>"]),
+        ("the 7", ["▁the", "▁", "<unk>", "</s>"]),
+        (">>deu<< the", [">>deu<<", "▁the", "</s>"]),
+        ("", ["</s>"]),
+    ],
+)
+def test_sources(marian, tmp_path, text, pieces):
+    write_marian_vocabulary(marian, tmp_path / "out")
+    tokenizer, _ = open_vocabulary(tmp_path / "out", (16, 16))
+    assert [NAMES[i] for i in tokenizer.encode([text])[0][0]] == pieces
+    assert tokenizer.pad_id == 12
+
+
+def test_targets_have_their_own_scores(marian, tmp_path):
+    write_marian_vocabulary(marian, tmp_path / "out")
+    source, target = open_vocabulary(tmp_path / "out", (16, 16))
+    ids = target.encode(["die katze"])[0][0]
+    assert [NAMES[i] for i in ids] == ["▁die", "▁", "ka", "tze", "</s>"]
+    assert source.decode(ids) == target.decode(ids) == "die katze"
+
+
+def test_a_model_gets_them(marian, tmp_path):
+    model = save_random_writer(tmp_path / "w", "marian")
+    (model / "tokenizer.json").unlink()
+    for file in marian.iterdir():
+        (model / file.name).write_bytes(file.read_bytes())
+    copy_vocabulary(model, tmp_path / "out")
+    assert (tmp_path / "out" / "target" / "tokenizer.json").is_file()
+
+
+def test_what_cannot_be_read(marian, tmp_path):
+    (marian / "source.spm").write_bytes(b"\x0a\x7fabc")
+    with pytest.raises(
+        UnsupportedModelError, match=r"source.spm is no SentencePiece model: it ends"
+    ):
+        write_marian_vocabulary(marian, tmp_path / "out")
+    (marian / "source.spm").write_bytes(b"")
+    with pytest.raises(UnsupportedModelError, match="it has no pieces"):
+        write_marian_vocabulary(marian, tmp_path / "out")
+    (marian / "vocab.json").write_text('{"a": 0, "b": 2}')
+    with pytest.raises(UnsupportedModelError, match="has gaps in its ids"):
+        write_marian_vocabulary(marian, tmp_path / "out")

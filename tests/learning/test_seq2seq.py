@@ -1,0 +1,270 @@
+"""A tiny teacher learns to translate word by word, and its student learns from it."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import tinybert
+from small_writers import WORDS, word_pairs
+from tinybert.artifact import read_card
+from tinybert.cli import app
+from tinybert.distill import beams, seq2seq_recipe
+from tinybert.distill.average import take_average
+from tinybert.distill.beams import beam_texts
+from tinybert.distill.writers import load_writer, save_writer
+from tinybert.errors import ArtifactError, ConfigError, UnsupportedModelError
+from tinybert.pairs import load_saved_pairs
+from tinybert.runtime import Decoding, Hypothesis, Summarizer, Translator
+from tinybert.ship.writer import evaluate_writer, verify_writer
+from tinybert.ship.writing import seq2seq
+from tinybert.subwords import train_tokenizer
+
+
+def settings(place, **more):
+    return {
+        "out": str(place / "run"),
+        "data.path": str(place / "pairs"),
+        "max_length": 16,
+        "max_target": 16,
+        "precision": "fp32",
+        "teacher.hidden": 32,
+        "teacher.encoder_layers": 2,
+        "teacher.decoder_layers": 1,
+        "teacher.vocab_size": 330,
+        "teacher.dropout": 0.0,
+        "teaching.epochs": 14,
+        "teaching.learning_rate": 6e-3,
+        "teaching.batch_size": 16,
+        "student.encoder_layers": 1,
+        "student.dropout": 0.0,
+        "training.epochs": 4,
+        "training.learning_rate": 6e-3,
+        "training.batch_size": 16,
+        "ship.max_drop": 5.0,
+    } | more
+
+
+def write_pairs(folder, share=1):
+    folder.mkdir()
+    for split, count, seed in (("train", 240, 1), ("dev", 40, 2), ("test", 20, 3)):
+        lines = [
+            "source\ttarget",
+            *("\t".join(row) for row in word_pairs(int(count * share), seed)),
+        ]
+        (folder / f"{split}.tsv").write_text("\n".join(lines) + "\n")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    place = tmp_path_factory.mktemp("seq2seq")
+    write_pairs(place / "pairs")
+    (place / "more.txt").write_text("\n".join(a for a, _ in word_pairs(60, 7)))
+    more = {"data.monolingual": str(place / "more.txt")}
+    return seq2seq(seq2seq_recipe.load(None, settings(place, **more)), lambda _: None)
+
+
+def test_the_artifact_translates(run):
+    model = tinybert.load(run / "artifact", threads=1)
+    assert isinstance(model, Translator)
+    assert model.card.generation["split"] == "sentence"
+    data = load_saved_pairs(run)
+    found = evaluate_writer(run / "artifact", data)
+    assert found["chrf"] > 75
+    assert found["lost_numbers"] < 0.5
+    assert read_card(run / "artifact").metrics["test_chrf"] == found["chrf"]
+    assert evaluate_writer(run / "teacher", data, max_length=16)["chrf"] > 75
+    assert [model([text])[0] for text in WORDS] == model(list(WORDS))
+
+
+def test_the_report_stands_side_by_side(run):
+    report = json.loads((run / "report.json").read_text())
+    assert [row["system"] for row in report["systems"]] == ["teacher", "student", "artifact"]
+    sizes = [row["file_mb"] for row in report["systems"]]
+    assert sizes[0] > sizes[1] > sizes[2] > 0
+    assert set(report["examples"][0]) == {"source", "reference", "teacher", "student", "artifact"}
+    assert "tok:13a" in report["signatures"]["bleu"]
+    page = (run / "report.html").read_text()
+    assert report["examples"][0]["artifact"] in page
+
+
+def test_the_teachers_answers_are_kept(run):
+    answers = [json.loads(line) for line in (run / "stages" / "beams.jsonl").open()]
+    assert len(answers) > 240
+    ids = np.load(run / "stages" / "top-ids.npy")
+    probabilities = np.load(run / "stages" / "top-probabilities.npy")
+    assert ids.shape == probabilities.shape
+    assert ids.shape[1] == 8
+    assert (np.diff(probabilities.astype(float), axis=1) <= 0).all()
+    log = json.loads((run / "stages" / "writing" / "log.json").read_text())
+    named = [row for row in log if "next_token" in row]
+    assert named[-1]["next_token"] < named[0]["next_token"]
+    rates = [row["learning_rate"] for row in log if "learning_rate" in row]
+    assert rates[-1] > 0.2 * max(rates)
+
+
+def test_the_student_is_plain(run):
+    student = load_writer(run / "student")
+    assert (student.config.encoder_layers, student.config.decoder_layers) == (1, 1)
+    assert student.lm_head.weight is student.model.encoder.embed_tokens.weight
+
+
+def test_a_finished_run_is_not_trained_again(run):
+    before = (run / "student" / "model.safetensors").read_bytes()
+    shutil.rmtree(run / "artifact")
+    said = []
+    again = seq2seq(seq2seq_recipe.load(run / "recipe.toml"), said.append)
+    assert again == run
+    assert not any("teaching" in line for line in said)
+    assert (run / "student" / "model.safetensors").read_bytes() == before
+    assert (run / "artifact" / "card.json").is_file()
+
+
+def test_commands(run):
+    call = CliRunner().invoke
+    done = call(app, ["evaluate", str(run / "artifact"), "--split", "dev"])
+    assert done.output.startswith("bleu")
+    done = call(app, ["verify", str(run / "artifact")])
+    assert "same_answers" in done.output
+    done = call(app, ["info", str(run / "artifact")])
+    assert "translation" in done.output
+    file = run.parent / "pairs" / "test.tsv"
+    done = call(
+        app, ["evaluate", str(run / "student"), "--data", str(file), "--task", "translation"]
+    )
+    assert "chrf" in done.output, done.stderr
+    done = call(app, ["report", str(run), "--split", "dev"])
+    assert json.loads((run / "report.json").read_text())["data"]["split"] == "dev"
+
+
+def test_an_artifact_of_another_model_is_refused(run, tmp_path):
+    shutil.copytree(run / "artifact", tmp_path / "artifact")
+    with pytest.raises(
+        ArtifactError, match=r"does not answer as .*: log probabilities differ by|falls"
+    ):
+        verify_writer(tmp_path / "artifact", run / "teacher", load_saved_pairs(run), max_drop=-101)
+
+
+def test_answers_go_on_where_they_stopped(tmp_path, monkeypatch):
+    monkeypatch.setattr(beams, "_CHUNK", 2)
+    asked = []
+
+    def write(texts, _):
+        asked.extend(texts)
+        if len(asked) > 4:
+            raise KeyboardInterrupt
+        return [[Hypothesis(text.upper() + "\n", 0.0)] for text in texts]
+
+    texts = list("abcdefg")
+    with pytest.raises(KeyboardInterrupt):
+        beam_texts(write, texts, tmp_path / "b.jsonl", Decoding(), lambda _: None)
+    with open(tmp_path / ".b.jsonl.partial", "a") as file:
+        file.write('"half')
+    asked.clear()
+    asked_before = asked
+
+    def slow(texts, _):
+        asked_before.extend(texts)
+        return [[Hypothesis(text.upper() + "\n", 0.0)] for text in texts]
+
+    found = beam_texts(slow, texts, tmp_path / "b.jsonl", Decoding(), lambda _: None)
+    assert found == [f"{text.upper()}\n" for text in texts]
+    assert asked == list("efg")
+    assert beam_texts(slow, texts, tmp_path / "b.jsonl", Decoding(), lambda _: None) == found
+
+
+def test_the_mean_of_weights_is_taken_where_it_is_better(tmp_path):
+    import torch
+    from safetensors.torch import save_file
+
+    module = torch.nn.Linear(1, 1, bias=False)
+    for i, value in enumerate((1.0, 3.0)):
+        (tmp_path / str(i)).mkdir()
+        save_file({"weight": torch.tensor([[value]])}, tmp_path / str(i) / "model.safetensors")
+    folders = [tmp_path / "0", tmp_path / "1"]
+    for best, own, taken in ((2.0, 3.0, True), (3.0, 3.0, False)):
+        module.weight.data.fill_(own)
+        measure = lambda best=best: {"m": -abs(module.weight.item() - best)}  # noqa: E731
+        assert take_average(module, folders, measure, "m") is taken
+        assert module.weight.item() == (2.0 if taken else own)
+    assert not take_average(module, folders[:1], measure, "m")
+
+
+def test_what_cannot_be_run(tmp_path):
+    write_pairs(tmp_path / "pairs")
+
+    def refused(error, match, **more):
+        recipe = seq2seq_recipe.load(None, settings(tmp_path, **more))
+        with pytest.raises(error, match=match):
+            seq2seq(recipe, lambda _: None)
+
+    more = {"data.monolingual": "x.txt", "targets.references": 1.0}
+    refused(ConfigError, "targets.references is 1; wanted less", **more)
+    refused(
+        ConfigError, "3 layers were asked for; the teacher has 2", **{"student.encoder_layers": 3}
+    )
+    refused(ConfigError, "there is no layer 1; the te", **{"student.decoder_layers": [1]})
+    refused(UnsupportedModelError, "nowhere is not a folder", **{"teacher.model": "./nowhere"})
+    with pytest.raises(ConfigError, match=r"unknown setting `student.decoder_layer`; did you mean"):
+        seq2seq_recipe.load(None, {"student.decoder_layer": 1})
+
+
+def test_a_bert_begins_a_teacher_and_its_student_summarizes(tmp_path, wide_encoder):
+    bert = wide_encoder(2, spread=0.1)
+    words = ["the", "film", "was", "fine"]
+    rows = [{"text": f"{a} {b} {c}", "summary": a} for a in words for b in words for c in words]
+    (tmp_path / "d.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    more = {
+        "task": "summarization",
+        "data.path": str(tmp_path / "d.jsonl"),
+        "teacher.bert": str(bert),
+        "teacher.decoder_layers": 1,
+        "teaching.epochs": 2,
+        "teaching.learning_rate": 1e-3,
+        "student.decoder_layers": 1,
+        "student.encoder_layers": [1],
+        "training.epochs": 2,
+        "targets.references": 1.0,
+        "targets.word_level": 0.0,
+        "ship.max_drop": 100,
+    }
+    run = seq2seq(seq2seq_recipe.load(None, settings(tmp_path, **more)), lambda _: None)
+    model = tinybert.load(run / "artifact", threads=1)
+    assert isinstance(model, Summarizer)
+    assert not (run / "stages" / "beams.jsonl").exists()
+    log = json.loads((run / "stages" / "writing" / "log.json").read_text())
+    assert log[-1]["train_loss"] < 3
+    assert set(model(["the film was", ""])[0].split()) <= set(words)
+
+
+def test_another_architecture_teaches_a_student_of_its_own_width(tmp_path):
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    place = tmp_path / "t5"
+    train_tokenizer([a for a, _ in word_pairs(50)], place, vocab_size=320)
+    config = T5Config(
+        vocab_size=325, d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2, pad_token_id=1,
+        eos_token_id=2, decoder_start_token_id=1,
+    )  # fmt: skip
+    save_writer(T5ForConditionalGeneration(config), place, tmp_path / "teacher")
+    write_pairs(tmp_path / "pairs", 1 / 10)
+    more = {
+        "teacher.model": str(tmp_path / "teacher"),
+        "teacher.target_token": "▁red",
+        "student.hidden": 16,
+        "targets.beams": 1,
+        "training.epochs": 1,
+        "ship.max_drop": 100,
+    }
+    with pytest.raises(ConfigError, match="the teacher is a t5, of which no layers can be taken"):
+        seq2seq(
+            seq2seq_recipe.load(None, settings(tmp_path, **more | {"student.hidden": None})), print
+        )
+    run = seq2seq(seq2seq_recipe.load(None, settings(tmp_path, **more)), lambda _: None)
+    student = load_writer(run / "student")
+    assert (student.config.d_model, student.config.vocab_size) == (16, 325)
+    answers = [json.loads(line) for line in (run / "stages" / "beams.jsonl").open()]
+    assert all(answer.startswith("red") for answer in answers)
+    assert all(text.startswith("red") for text in tinybert.load(run / "artifact")(["cat", "dog"]))

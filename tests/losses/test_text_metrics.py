@@ -1,0 +1,49 @@
+"""BLEU, chrF, ROUGE and what else is counted of written answers."""
+
+import pytest
+from rouge_score import rouge_scorer
+
+from tinybert.errors import DataError
+from tinybert.text_metrics import measure, rouge, signatures, words_of
+
+ANSWERS = ["the cat sat on the mat", "paid 1,000.50 on 3 May", "a a a a a"]
+RIGHT = [["the cat sat on a mat"], ["paid 1.000,50 on 4 May", "something else"], ["b c"]]
+SOURCES = ["x", "bezahlt 1.000,50 am 3 Mai 2024", "y"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "reference"),
+    [(a, r) for a, rs in zip(ANSWERS, RIGHT, strict=True) for r in rs]
+    + [("", "a"), ("b a", "a b c a")],
+)
+def test_rouge_is_the_reference_implementation(answer, reference):
+    scorer = rouge_scorer.RougeScorer(["rouge1", "rouge2", "rougeL"], use_stemmer=False)
+    wanted = scorer.score(reference, answer)
+    assert rouge(answer, reference) == pytest.approx({n: wanted[n].fmeasure for n in wanted})
+
+
+def test_chinese_characters_are_words():
+    assert words_of("第3名：Li 你好") == ["第", "3", "名", "li", "你", "好"]
+    assert rouge("你好吗", "你好啊")["rouge1"] == pytest.approx(2 / 3)
+
+
+def test_measures_by_hand():
+    found = measure("translation", ANSWERS, RIGHT, SOURCES)
+    assert found["lost_numbers"] == pytest.approx(1 / 3)  # 2024
+    assert found["repetition"] == pytest.approx((2 / 3) / 3)  # of `a a a` three times
+    own = sum(map(len, ANSWERS)) / sum(len(row[0]) for row in RIGHT)
+    assert found["length_ratio"] == pytest.approx(own)
+    assert "lost_numbers" not in measure("summarization", ANSWERS, RIGHT, SOURCES)
+    same = measure("translation", ["a b c d e"], [["x", "a b c d e"]], ["s"])
+    assert (same["bleu"], same["chrf"], same["rougeL"]) == (pytest.approx(100),) * 3
+
+
+def test_signatures_name_the_tokenizer():
+    assert "tok:zh" in signatures([["今天天气很好"]])["bleu"]
+    assert "tok:13a" in signatures(RIGHT)["bleu"]
+    assert "nc:6" in signatures(RIGHT)["chrf"]
+
+
+def test_counts_must_agree():
+    with pytest.raises(DataError, match="0 answers, 0 references, 0 sources"):
+        measure("translation", [], [], [])

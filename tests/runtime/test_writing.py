@@ -1,0 +1,187 @@
+"""Artifacts that write texts: any input, in bounded time, alone or among others."""
+
+import io
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+from typer.testing import CliRunner
+
+import tinybert
+from small_writers import TEXTS, save_random_writer
+from tinybert.artifact import read_card
+from tinybert.cli import app
+from tinybert.errors import ArtifactError, ConfigError, DataError
+from tinybert.runtime import Decoding, Summarizer, Translator, load_labeler, predict
+from tinybert.ship.writer import export_writer
+
+LONG = "the red cat sat on 12 mats, we saw it! " * 12
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    place = tmp_path_factory.mktemp("writers")
+    model = save_random_writer(place / "w")
+    for task in ("translation", "summarization"):
+        short = Decoding(max_tokens=12)
+        export_writer(model, place / task, task=task, max_length=24, decoding=short)
+    return place
+
+
+@pytest.fixture(scope="module")
+def translator(folders):
+    return tinybert.load(folders / "translation", threads=1)
+
+
+@pytest.fixture(scope="module")
+def summarizer(folders):
+    return tinybert.load(folders / "summarization", threads=1)
+
+
+def test_alone_or_in_a_batch(translator, summarizer):
+    assert isinstance(translator, Translator)
+    assert isinstance(summarizer, Summarizer)
+    for model in (translator, summarizer):
+        texts = [*TEXTS, "a", LONG, "你好。\n\n今天 12 点。"]
+        assert model(texts) == [model([text])[0] for text in texts]
+        assert model([]) == []
+
+
+def test_lines_and_blank_lines_stay(translator):
+    first, second = translator(["the cat", "a green house"])
+    assert translator(["the cat\n\n a green house\n"]) == [f"{first}\n\n {second}\n"]
+    assert translator(["", " \n\t"]) == ["", " \n\t"]
+
+
+def test_parts_of_a_long_line_are_translated_one_by_one(folders, translator):
+    sentences = ["The red cat sat on 12 mats.", "We saw it on a green house!", "你好，世界。"]
+    line = " ".join(sentences)
+    card = read_card(folders / "translation")
+    card = replace(card, generation={**card.generation, "split": "sentence"})
+    by_sentence = Translator(translator._generate, card)
+    assert by_sentence([line])[0].split() == " ".join(translator(sentences)).split()
+    packed = translator([f"{sentences[0]} {sentences[1]}", sentences[2]])
+    whole = translator._generate.lengths([line, f"{sentences[0]} {sentences[1]}"])
+    assert whole[0] > card.max_length >= whole[1]
+    assert translator([line])[0].split() == " ".join(packed).split()
+
+
+def test_a_long_text_has_one_summary(summarizer):
+    assert summarizer(["", "  \n "]) == ["", ""]
+    (whole,) = summarizer([LONG])
+    assert len(whole) < len(LONG)
+
+
+@pytest.mark.parametrize(
+    "text", ["a" * 100_000, "好" * 5000, "😀\u200d" * 2000, "!" * 9000, "\0\t"]
+)
+def test_strange_texts_are_answered(translator, summarizer, text):
+    for model in (translator, summarizer) if len(text) < 50_000 else (translator,):
+        (answer,) = model([text], beams=1, max_tokens=4)
+        assert isinstance(answer, str)
+        answer.encode()
+
+
+def test_the_best_come_first(translator):
+    (found,) = translator.hypotheses(["the red cat"], 3)
+    assert len({one.text for one in found}) == 3
+    assert [one.score for one in found] == sorted((one.score for one in found), reverse=True)
+    assert found[0].score < 0
+    assert translator(["the red cat"]) == [found[0].text]
+    assert translator.hypotheses([""], 3)[0][0].text == ""
+
+
+def test_a_stream_is_the_greedy_answer(translator, summarizer):
+    for model in (translator, summarizer):
+        text = "the red cat sat\n\n你好，世界"
+        pieces = list(model.stream(text))
+        assert len(pieces) > 3
+        assert "" not in pieces
+        assert "".join(pieces) == model([text], beams=1)[0]
+
+
+def test_settings(translator):
+    assert translator.decoding == Decoding(max_tokens=12)
+    assert len(translator(["the red cat"], max_tokens=2)[0]) < len(translator(["the red cat"])[0])
+    with pytest.raises(ConfigError, match="unknown setting `beam`; wanted one of beams, length"):
+        translator(["a"], beam=2)
+    with pytest.raises(ConfigError, match="beams is 0; wanted at least 1"):
+        translator(["a"], beams=0)
+    with pytest.raises(ConfigError, match="best is 5; wanted 1 to 4, the number of beams"):
+        translator.hypotheses(["a"], 5)
+    with pytest.raises(DataError, match=r"one text was given; wanted a list: \['a'\]"):
+        translator("a")
+    with pytest.raises(DataError, match="input 1 is 7; wanted a text"):
+        translator(["a", 7])
+    with pytest.raises(DataError, match=r"input 0 holds U\+D83D"):
+        translator(["\ud83d"])
+
+
+def test_predict_and_commands(folders, translator, tmp_path):
+    answers = translator(["the cat", "a\nred"])
+    out = io.StringIO()
+    rows = [json.dumps({"source": text}) for text in ("the cat", "a\nred")]
+    (tmp_path / "t.jsonl").write_text("\n".join([*rows, "{}"]))
+    said = []
+    bad = predict(
+        translator, file=tmp_path / "t.jsonl", out=out, format="jsonl", text_column="source",
+        complain=said.append,
+    )  # fmt: skip
+    assert (bad, len(said)) == (1, 1)
+    assert [json.loads(line)["text"] for line in out.getvalue().splitlines()] == answers
+    call = CliRunner().invoke
+    done = call(app, ["translate", str(folders / "translation"), "the cat", "--beams", "1"])
+    assert done.output == translator(["the cat"], beams=1)[0] + "\n"
+    done = call(app, ["summarize", str(folders / "summarization"), "the cat", "--stream"])
+    assert done.exit_code == 0
+    done = call(app, ["summarize", str(folders / "translation"), "the cat"])
+    assert "is for translation; wanted summarization" in " ".join(done.stderr.split())
+    done = call(app, ["predict", str(folders / "translation"), "the cat"])
+    assert done.output == f"1\t{' '.join(answers[0].split())}\n"
+
+
+def test_what_labels_is_told_apart(folders, shipped, tmp_path):
+    with pytest.raises(ArtifactError, match="is for translation; wanted one of answering, classif"):
+        load_labeler(folders / "translation")
+    with pytest.raises(ConfigError, match=r"precision is `fp32`; .* has int8 alone"):
+        tinybert.load(folders / "translation", precision="fp32")
+    with pytest.raises(ConfigError, match="beams given; the model's task is classification"):
+        predict(shipped, ["a"], decoding={"beams": 2}, out=io.StringIO())
+    with pytest.raises(ConfigError, match="format is `plain`; the model's task is classif"):
+        predict(shipped, ["a"], format="plain", out=io.StringIO())
+    damaged = tmp_path / "damaged"
+    shutil.copytree(folders / "translation", damaged)
+    (damaged / "ctranslate2" / "model.bin").write_bytes(b"no model")
+    with pytest.raises(ArtifactError, match=r"ctranslate2/model.bin is not the file"):
+        tinybert.load(damaged)
+
+
+def test_card(folders):
+    card = read_card(folders / "translation")
+    assert (card.task, card.labels, card.model) == ("translation", (), "ctranslate2/model.bin")
+    assert card.generation["max_tokens"] == 12
+    page = (folders / "translation" / "README.md").read_text()
+    assert "pipeline_tag: translation" in page
+    assert "pip install 'tinybert[seq2seq]'" in page
+
+
+def test_answers_without_the_training_side(folders, translator):
+    code = (
+        "import sys\n"
+        "for name in ('torch', 'transformers', 'datasets', 'sacrebleu'): sys.modules[name] = None\n"
+        "import tinybert\n"
+        "print(tinybert.load(sys.argv[1], threads=1)(['the cat'])[0])\n"
+    )
+    command = [sys.executable, "-c", code, str(folders / "translation")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == translator(["the cat"])[0] + "\n"
+
+
+def test_without_ctranslate2_the_extra_is_named(folders, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ctranslate2", None)
+    with pytest.raises(tinybert.MissingExtraError, match=r"pip install 'tinybert\[seq2seq\]'"):
+        tinybert.load(folders / "translation")
