@@ -18,6 +18,7 @@ from tinybert.distill.generated import TorchWriter
 from tinybert.distill.processes import first_alone, spoken_once
 from tinybert.distill.seq2seq_recipe import Seq2SeqRecipe, WriterTraining
 from tinybert.distill.trainer import run_stage, use_bf16
+from tinybert.distill.writer_layers import WriterLayers
 from tinybert.distill.writers import (
     force_token,
     load_writer,
@@ -91,6 +92,7 @@ def seq2seq(recipe: Seq2SeqRecipe, say: Say = print) -> Path:
         student,
         smoothing=recipe.training.smoothing,
         word_level=recipe.targets.word_level,
+        layers=_layers(recipe, teacher, student),
     )
     measure = dev_quality(
         student, tokenizers[0], data, count=recipe.training.dev_rows, longest=recipe.max_target
@@ -159,12 +161,35 @@ def _given(recipe: Seq2SeqRecipe) -> PreTrainedModel | None:
     if settings.model is not None:
         found = load_writer(settings.model, any_layout=True)
         _check_lengths(recipe, found)
-        make_student(recipe, found)
+        _layers(recipe, found, make_student(recipe, found))
         return found
+    if student.hidden is not None:
+        _refuse_layers(recipe)
     if settings.bert is None and student.hidden is None:
         choose_layers(student.encoder_layers, settings.encoder_layers)
         choose_layers(student.decoder_layers, settings.decoder_layers)
     return None
+
+
+def _layers(
+    recipe: Seq2SeqRecipe, teacher: PreTrainedModel, student: PreTrainedModel
+) -> WriterLayers | None:
+    """Return the teacher's layers where the student shall learn from them."""
+    weights = {name: getattr(recipe.training, name) for name in ("hidden", "cross_attention")}
+    if not any(weights.values()):
+        return None
+    if recipe.student.hidden is not None:
+        _refuse_layers(recipe)
+    return WriterLayers(teacher, student, **weights)
+
+
+def _refuse_layers(recipe: Seq2SeqRecipe) -> None:
+    """Refuse to compare layers of a student that keeps none of the teacher's."""
+    if recipe.training.hidden or recipe.training.cross_attention:
+        raise ConfigError(
+            "training.hidden or training.cross_attention is given, and student.hidden: a student "
+            "with a width of its own has no layers to compare"
+        )
 
 
 def _taught(
