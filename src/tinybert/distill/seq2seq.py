@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from transformers import PreTrainedModel
 from tinybert import pairs as data_room
 from tinybert.artifact import write_atomic
 from tinybert.bart import LAYOUTS, choose_layers
-from tinybert.distill.beams import beam_texts, top_tokens
+from tinybert.distill.beams import beam_texts, read_texts, top_tokens
 from tinybert.distill.folder import open_folder, versions
 from tinybert.distill.generated import TorchWriter
 from tinybert.distill.processes import first_alone, spoken_once
@@ -49,6 +50,7 @@ __all__ = ["load_data", "seq2seq", "splits_sentences"]
 
 Say = Callable[[str], None]
 _SINGLE = 0.8
+_BEAMS = "beams.jsonl"
 
 
 def seq2seq(recipe: Seq2SeqRecipe, say: Say = print) -> Path:
@@ -84,7 +86,7 @@ def seq2seq(recipe: Seq2SeqRecipe, say: Say = print) -> Path:
     tokenizers = open_vocabulary(vocabulary, (recipe.max_length, recipe.max_target))
     if given is not None:
         force_token(given, recipe.teacher.target_token, tokenizers[0])
-    teacher = given or _taught(recipe, data, tokenizers, run, say)
+    teacher = given if given is not None else _taught(recipe, data, tokenizers, run, say)
     student = make_student(recipe, teacher)
     learned, top = _targets(recipe, teacher, data, more, tokenizers, stages, say)
     say(f"student: {_size(student)}; teacher: {_size(teacher)}")
@@ -243,8 +245,10 @@ def _targets(
     weights: list[float] = []
     if share < 1:
         sources = [*given, *more]
-        with first_alone():
-            targets = _ask(recipe, teacher, sources, tokenizers[0], stages, say)
+        with first_alone() as first:
+            if first and not (stages / _BEAMS).is_file():
+                _ask(recipe, teacher, sources, tokenizers[0], stages, say)
+        targets = read_texts(stages / _BEAMS)
         weights = [1 - share] * len(given) + [1.0] * len(more)
     if share > 0:
         sources, targets = [*sources, *given], [*targets, *data.train["target"]]
@@ -259,16 +263,19 @@ def _targets(
     )
     if not recipe.targets.word_level:
         return learned, None
-    with first_alone():
-        top = top_tokens(
-            teacher,
-            learned,
-            stages / "top",
-            count=recipe.targets.top,
-            pad=tokenizers[0].pad_id,
-            start=_start(teacher),
-        )
-    return learned, top
+    ask = partial(
+        top_tokens,
+        teacher,
+        learned,
+        stages / "top",
+        count=recipe.targets.top,
+        pad=tokenizers[0].pad_id,
+        start=_start(teacher),
+    )
+    with first_alone() as first:
+        if first:
+            ask()
+    return learned, ask()
 
 
 def _ask(
@@ -278,8 +285,8 @@ def _ask(
     tokenizer: Tokenizer,
     stages: Path,
     say: Say,
-) -> list[str]:
-    """Return the teacher's answers; they are kept in the run."""
+) -> None:
+    """Let the teacher write its answers into the run."""
     decoding = Decoding(
         beams=recipe.targets.beams,
         length_penalty=recipe.targets.length_penalty,
@@ -290,7 +297,7 @@ def _ask(
         if teacher.config.model_type in LAYOUTS
         else TorchWriter(teacher, tokenizer)
     )
-    return beam_texts(write, sources, stages / "beams.jsonl", decoding, say)
+    beam_texts(write, sources, stages / _BEAMS, decoding, say)
 
 
 def _train(
