@@ -35,12 +35,14 @@ def settings(place, **more):
         "teacher.decoder_layers": 1,
         "teacher.vocab_size": 330,
         "teacher.dropout": 0.0,
-        "teaching.epochs": 14,
-        "teaching.learning_rate": 6e-3,
+        "teaching.epochs": 8,
+        "teaching.learning_rate": 8e-3,
         "teaching.batch_size": 16,
         "student.encoder_layers": 1,
         "student.dropout": 0.0,
-        "training.epochs": 4,
+        "training.epochs": 2,
+        "training.hidden": 0.1,
+        "training.cross_attention": 0.01,
         "training.learning_rate": 6e-3,
         "training.batch_size": 16,
         "ship.max_drop": 5.0,
@@ -206,6 +208,7 @@ def test_what_cannot_be_run(tmp_path):
         ConfigError, "3 layers were asked for; the teacher has 2", **{"student.encoder_layers": 3}
     )
     refused(ConfigError, "there is no layer 1; the te", **{"student.decoder_layers": [1]})
+    refused(ConfigError, "a width of its own has no layers to compare", **{"student.hidden": 16})
     refused(UnsupportedModelError, "nowhere is not a folder", **{"teacher.model": "./nowhere"})
     with pytest.raises(ConfigError, match=r"unknown setting `student.decoder_layer`; did you mean"):
         seq2seq_recipe.load(None, {"student.decoder_layer": 1})
@@ -254,6 +257,8 @@ def test_another_architecture_teaches_a_student_of_its_own_width(tmp_path):
         "teacher.model": str(tmp_path / "teacher"),
         "teacher.target_token": "▁red",
         "student.hidden": 16,
+        "training.hidden": 0.0,
+        "training.cross_attention": 0.0,
         "targets.beams": 1,
         "training.epochs": 1,
         "ship.max_drop": 100,

@@ -17,7 +17,7 @@ from tinybert.distill.infer import batches_by_length
 from tinybert.distill.writing import Batches, Top
 from tinybert.runtime.generation import Decoding, Generator
 
-__all__ = ["beam_texts", "top_tokens"]
+__all__ = ["beam_texts", "read_texts", "top_tokens"]
 
 _CHUNK = 512
 
@@ -42,9 +42,9 @@ def beam_texts(
     """
     place = Path(path)
     if place.is_file():
-        return _read(place)
+        return read_texts(place)
     partial = place.with_name(f".{place.name}.partial")
-    done = _read(partial) if partial.is_file() else []
+    done = read_texts(partial) if partial.is_file() else []
     say(
         f"teacher answers for {len(sources):,} sources, once"
         + f", {len(done):,} there" * bool(done)
@@ -110,8 +110,8 @@ def top_tokens(
     return Top(*(np.load(file, mmap_mode="r", allow_pickle=False) for file in files))
 
 
-def _read(path: Path) -> list[str]:
-    """Return the texts of whole lines."""
+def read_texts(path: Path) -> list[str]:
+    """Return the texts that ``beam_texts`` kept: those of whole lines."""
     lines = path.read_text(encoding="utf-8").split("\n")
     found = []
     for line in lines[:-1]:

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,13 @@ from transformers import PreTrainedModel
 from tinybert import pairs as data_room
 from tinybert.artifact import write_atomic
 from tinybert.bart import LAYOUTS, choose_layers
-from tinybert.distill.beams import beam_texts, top_tokens
+from tinybert.distill.beams import beam_texts, read_texts, top_tokens
 from tinybert.distill.folder import open_folder, versions
 from tinybert.distill.generated import TorchWriter
 from tinybert.distill.processes import first_alone, spoken_once
 from tinybert.distill.seq2seq_recipe import Seq2SeqRecipe, WriterTraining
 from tinybert.distill.trainer import run_stage, use_bf16
+from tinybert.distill.writer_layers import WriterLayers
 from tinybert.distill.writers import (
     force_token,
     load_writer,
@@ -48,6 +50,7 @@ __all__ = ["load_data", "seq2seq", "splits_sentences"]
 
 Say = Callable[[str], None]
 _SINGLE = 0.8
+_BEAMS = "beams.jsonl"
 
 
 def seq2seq(recipe: Seq2SeqRecipe, say: Say = print) -> Path:
@@ -83,7 +86,7 @@ def seq2seq(recipe: Seq2SeqRecipe, say: Say = print) -> Path:
     tokenizers = open_vocabulary(vocabulary, (recipe.max_length, recipe.max_target))
     if given is not None:
         force_token(given, recipe.teacher.target_token, tokenizers[0])
-    teacher = given or _taught(recipe, data, tokenizers, run, say)
+    teacher = given if given is not None else _taught(recipe, data, tokenizers, run, say)
     student = make_student(recipe, teacher)
     learned, top = _targets(recipe, teacher, data, more, tokenizers, stages, say)
     say(f"student: {_size(student)}; teacher: {_size(teacher)}")
@@ -91,6 +94,7 @@ def seq2seq(recipe: Seq2SeqRecipe, say: Say = print) -> Path:
         student,
         smoothing=recipe.training.smoothing,
         word_level=recipe.targets.word_level,
+        layers=_layers(recipe, teacher, student),
     )
     measure = dev_quality(
         student, tokenizers[0], data, count=recipe.training.dev_rows, longest=recipe.max_target
@@ -159,12 +163,35 @@ def _given(recipe: Seq2SeqRecipe) -> PreTrainedModel | None:
     if settings.model is not None:
         found = load_writer(settings.model, any_layout=True)
         _check_lengths(recipe, found)
-        make_student(recipe, found)
+        _layers(recipe, found, make_student(recipe, found))
         return found
+    if student.hidden is not None:
+        _refuse_layers(recipe)
     if settings.bert is None and student.hidden is None:
         choose_layers(student.encoder_layers, settings.encoder_layers)
         choose_layers(student.decoder_layers, settings.decoder_layers)
     return None
+
+
+def _layers(
+    recipe: Seq2SeqRecipe, teacher: PreTrainedModel, student: PreTrainedModel
+) -> WriterLayers | None:
+    """Return the teacher's layers where the student shall learn from them."""
+    weights = {name: getattr(recipe.training, name) for name in ("hidden", "cross_attention")}
+    if not any(weights.values()):
+        return None
+    if recipe.student.hidden is not None:
+        _refuse_layers(recipe)
+    return WriterLayers(teacher, student, **weights)
+
+
+def _refuse_layers(recipe: Seq2SeqRecipe) -> None:
+    """Refuse to compare layers of a student that keeps none of the teacher's."""
+    if recipe.training.hidden or recipe.training.cross_attention:
+        raise ConfigError(
+            "training.hidden or training.cross_attention is given, and student.hidden: a student "
+            "with a width of its own has no layers to compare"
+        )
 
 
 def _taught(
@@ -218,8 +245,10 @@ def _targets(
     weights: list[float] = []
     if share < 1:
         sources = [*given, *more]
-        with first_alone():
-            targets = _ask(recipe, teacher, sources, tokenizers[0], stages, say)
+        with first_alone() as first:
+            if first and not (stages / _BEAMS).is_file():
+                _ask(recipe, teacher, sources, tokenizers[0], stages, say)
+        targets = read_texts(stages / _BEAMS)
         weights = [1 - share] * len(given) + [1.0] * len(more)
     if share > 0:
         sources, targets = [*sources, *given], [*targets, *data.train["target"]]
@@ -234,16 +263,19 @@ def _targets(
     )
     if not recipe.targets.word_level:
         return learned, None
-    with first_alone():
-        top = top_tokens(
-            teacher,
-            learned,
-            stages / "top",
-            count=recipe.targets.top,
-            pad=tokenizers[0].pad_id,
-            start=_start(teacher),
-        )
-    return learned, top
+    ask = partial(
+        top_tokens,
+        teacher,
+        learned,
+        stages / "top",
+        count=recipe.targets.top,
+        pad=tokenizers[0].pad_id,
+        start=_start(teacher),
+    )
+    with first_alone() as first:
+        if first:
+            ask()
+    return learned, ask()
 
 
 def _ask(
@@ -253,8 +285,8 @@ def _ask(
     tokenizer: Tokenizer,
     stages: Path,
     say: Say,
-) -> list[str]:
-    """Return the teacher's answers; they are kept in the run."""
+) -> None:
+    """Let the teacher write its answers into the run."""
     decoding = Decoding(
         beams=recipe.targets.beams,
         length_penalty=recipe.targets.length_penalty,
@@ -265,7 +297,7 @@ def _ask(
         if teacher.config.model_type in LAYOUTS
         else TorchWriter(teacher, tokenizer)
     )
-    return beam_texts(write, sources, stages / "beams.jsonl", decoding, say)
+    beam_texts(write, sources, stages / _BEAMS, decoding, say)
 
 
 def _train(

@@ -12,6 +12,7 @@ __all__ = [
     "PairSettings",
     "SearchSettings",
     "Seq2SeqRecipe",
+    "StudentTraining",
     "TargetSettings",
     "WriterSettings",
     "WriterShip",
@@ -118,6 +119,19 @@ class TargetSettings(Section):
     top: int = Field(8, ge=1)
 
 
+class StudentTraining(WriterTraining):
+    """The student's training.
+
+    ``hidden`` weighs the distance of its layers' outputs from the teacher's, in encoder and
+    decoder, ``cross_attention`` that of the scores with which its decoder looks at the source. Both
+    need a student that keeps layers of the teacher, which then runs beside it.
+    """
+
+    smoothing: float = Field(0.0, ge=0, lt=1)
+    hidden: float = Field(0.0, ge=0)
+    cross_attention: float = Field(0.0, ge=0)
+
+
 class SearchSettings(Section):
     """How the artifact searches for answers, where a call does not say otherwise."""
 
@@ -147,7 +161,7 @@ class Seq2SeqRecipe(RunSettings):
     teaching: WriterTraining = WriterTraining()
     student: WriterStudent = WriterStudent()
     targets: TargetSettings = TargetSettings()
-    training: WriterTraining = WriterTraining(smoothing=0.0)
+    training: StudentTraining = StudentTraining()
     search: SearchSettings = SearchSettings()
     ship: WriterShip = WriterShip()
 

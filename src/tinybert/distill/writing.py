@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 
 from tinybert import text_metrics
 from tinybert.ctranslate import token_list, write_ctranslate2
+from tinybert.distill.writer_layers import WriterLayers
 from tinybert.losses.sequence import next_token_loss, smoothed_loss
 from tinybert.pairs import PairData
 from tinybert.runtime.generation import Decoding, Generator
@@ -124,19 +125,26 @@ class Batches:
 class WritingObjective(nn.Module):
     """Cross-entropy of the targets, and the divergence from the teacher's next tokens.
 
-    L = (1 - α)·L_smoothed + α·L_next
+    L = (1 - α)·L_smoothed + α·L_next + those of the layers
 
     Args:
         model: The encoder-decoder.
         smoothing: ε of the cross-entropy.
         word_level: α, 0..1; above 0 batches must hold the teacher's next tokens.
+        layers: The teacher's layers; None learns from none.
     """
 
     def __init__(
-        self, model: PreTrainedModel, *, smoothing: float = 0.0, word_level: float = 0.0
+        self,
+        model: PreTrainedModel,
+        *,
+        smoothing: float = 0.0,
+        word_level: float = 0.0,
+        layers: WriterLayers | None = None,
     ) -> None:
         super().__init__()
         self.model, self._smoothing, self._word_level = model, smoothing, word_level
+        self._layers = layers
 
     def forward(
         self,
@@ -153,13 +161,21 @@ class WritingObjective(nn.Module):
             labels, pad_mask, weights, top_ids, top_probabilities: As for the losses.
             inputs: ``input_ids``, ``attention_mask`` (B, S), ``decoder_input_ids`` (B, T).
         """
-        logits = self.model(**inputs, use_cache=False).logits.float()
+        more: dict[str, Tensor] = {}
+        if self._layers is None:
+            logits = self.model(**inputs, use_cache=False).logits.float()
+        else:
+            out, more = self._layers.losses(self.model, inputs, pad_mask)
+            logits = out.logits.float()
         loss = smoothed_loss(logits, labels, pad_mask, self._smoothing, weights)
         parts = {"target": loss.detach()}
         if self._word_level and top_ids is not None and top_probabilities is not None:
             next_token = next_token_loss(logits, top_ids, top_probabilities, pad_mask, weights)
             parts["next_token"] = next_token.detach()
             loss = (1 - self._word_level) * loss + self._word_level * next_token
+        for name, value in more.items():
+            loss = loss + value
+            parts[name] = value.detach()
         return {"loss": loss, "parts": parts}
 
     def state_dict(self, *args: Any, **kwargs: Any) -> Any:

@@ -1,6 +1,7 @@
 """The paper's four losses, and MiniLMv2's: pure functions of tensors that own no model."""
 
 from tinybert.losses.attention import attention_loss
+from tinybert.losses.cross_attention import cross_attention_loss
 from tinybert.losses.embedding import embedding_loss
 from tinybert.losses.hidden import hidden_loss
 from tinybert.losses.prediction import multilabel_loss, prediction_loss, regression_loss
@@ -11,6 +12,7 @@ from tinybert.losses.token import tag_loss, token_loss
 
 __all__ = [
     "attention_loss",
+    "cross_attention_loss",
     "embedding_loss",
     "hidden_loss",
     "multilabel_loss",
