@@ -31,7 +31,23 @@ def shipped_tagger(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("tagger")
     tags = ("B-PER", "I-PER", "B-地", "I-地", "O")
-    save_model(folder / "model", 5, 1, 3, tags, spread=0.3, width=128, tags=True)
+    save_model(folder / "model", 5, 1, 3, tags, spread=0.3, width=128, head="word")
     export(folder / "model", folder / "artifact", max_length=16)
+    quantize(folder / "artifact", keep_fp32=True)
+    return folder / "artifact"
+
+
+@pytest.fixture(scope="session")
+def shipped_answerer(tmp_path_factory):
+    """An int8 and a float32 model that find answers in windows of 20 tokens; not to be changed."""
+    from tiny_models import save_model
+    from tinybert.ship.export import export
+    from tinybert.ship.quantize import quantize
+    from tinybert.spans import Reading
+
+    folder = tmp_path_factory.mktemp("answerer")
+    save_model(folder / "model", 2, 1, 3, spread=0.3, width=128, head="span")
+    reading = Reading(overlap=6, question_length=5, answer_length=4)
+    export(folder / "model", folder / "artifact", max_length=20, reading=reading)
     quantize(folder / "artifact", keep_fp32=True)
     return folder / "artifact"

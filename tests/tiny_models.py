@@ -4,15 +4,25 @@ import json
 
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-from transformers import BertConfig, BertForSequenceClassification, BertForTokenClassification
+from transformers import (
+    BertConfig,
+    BertForQuestionAnswering,
+    BertForSequenceClassification,
+    BertForTokenClassification,
+)
 
 WORDS = ["refund", "late", "parcel", "login", "card", "please", "my", "the", "help", "<", ">"]
+HEADS = {
+    "text": BertForSequenceClassification,
+    "word": BertForTokenClassification,
+    "span": BertForQuestionAnswering,
+}
 
 
-def save_model(folder, labels, layers, seed, names=None, spread=0.5, width=16, tags=False):
+def save_model(folder, labels, layers, seed, names=None, spread=0.5, width=16, head="text"):
     """Write a classifier with so many logits and layers; from width 128 on it can be quantized.
 
-    With ``tags`` it gives an answer for each token.
+    It answers for each text, or with another head for each word, or with spans.
     """
     folder.mkdir(parents=True)
     pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
@@ -28,8 +38,7 @@ def save_model(folder, labels, layers, seed, names=None, spread=0.5, width=16, t
     config = {"tokenizer_class": "BertTokenizer", "pad_token": "[PAD]", "unk_token": "[UNK]"}
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
     torch.manual_seed(seed)
-    kind = BertForTokenClassification if tags else BertForSequenceClassification
-    model = kind(
+    model = HEADS[head](
         BertConfig(
             vocab_size=len(pieces),
             hidden_size=width,

@@ -196,6 +196,8 @@ def load(
         raw, columns, kind, str(source), label_separator, notes, mend=mend_answers
     )
     splits["train"] = drop_empty(splits["train"], notes)
+    if kind == "answering":
+        check_answers(splits["train"], str(source))
     if "dev" not in splits:
         _cut_dev(splits, dev_fraction, seed, kind, labels, notes)
     splits = find_leaks(splits, drop_leaks, notes)
@@ -262,8 +264,6 @@ def load_rows(
 
 def _check_variety(train: Dataset, kind: str, labels: tuple[str, ...], source: str) -> None:
     """Refuse a train split in which every row is labelled alike."""
-    if kind == "answering":
-        check_answers(train, source)
     given = list(train["label"])
     if kind == "tagging":
         given = [tag for row in given for tag in row]

@@ -106,6 +106,27 @@ def test_tag_words(monkeypatch, capsys, tmp_path):
     assert "LOC  Cape Town  18-27  " in out
 
 
+def test_answer_questions(monkeypatch, capsys, tmp_path):
+    """A tiny teacher learns to look a name up; its artifact also says where there is none."""
+    monkeypatch.setenv("TINYBERT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(pipeline, "report", lambda *_, **__: None)
+    example = runpy.run_path(str(EXAMPLES / "answer_questions.py"))
+    words = {*example["PEOPLE"], *example["PLACES"], "lives", "in", ".", "where", "is", "?"}
+    monkeypatch.setattr("tiny_models.WORDS", sorted(word.lower() for word in words))
+    save_model(tmp_path / "teacher", 2, 1, seed=0, spread=0.05)
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(
+        "max_length = 20\n[teacher]\nepochs = 1\nbatch_size = 64\n[student]\nlayers = 1\n"
+        "[layer_stage]\nepochs = 0\n[prediction_stage]\nepochs = 1\nbatch_size = 64\n"
+        "[ship]\nbaselines = false\nmax_flips = 1\nmax_drop = 1\n"
+    )
+    arguments = ("--teacher", tmp_path / "teacher", "--recipe", recipe, "--out", tmp_path / "run")
+    run(monkeypatch, "answer_questions.py", *arguments)
+    out = capsys.readouterr().out
+    assert "where is Ann ?  " in out
+    assert (tmp_path / "run" / "artifact" / "card.json").is_file()
+
+
 def test_train_tinybert(monkeypatch, capsys):
     run(monkeypatch, "train_tinybert.py", "--steps", "2")
     out = capsys.readouterr().out

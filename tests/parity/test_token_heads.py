@@ -1,10 +1,10 @@
-"""Models that tag words: the graph is the model, and every layout gives students."""
+"""Models that tag words or find answers: the graph is the model; every layout gives students."""
 
 import numpy as np
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
-from transformers import AutoModelForTokenClassification
+from transformers import AutoModelForQuestionAnswering, AutoModelForTokenClassification
 
 import tinybert
 from small_layouts import configs
@@ -14,6 +14,7 @@ from tinybert.distill.infer import load_classifier, predict_logits
 from tinybert.distill.recipe import StudentSettings
 from tinybert.distill.start import start_student
 from tinybert.errors import ConfigError
+from tinybert.heads import answers_of
 from tinybert.observe import Observer
 from tinybert.ship.export import export
 from tinybert.student import adopt_head, make_student
@@ -46,6 +47,38 @@ def test_students_of_every_layout(name):
     other = AutoModelForTokenClassification.from_config(CONFIGS[name])
     assert adopt_head(other, teacher)
     assert other.classifier.weight.equal(teacher.classifier.weight)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_students_of_every_layout_that_find_answers(name):
+    torch.manual_seed(0)
+    config = configs(2, 2, initializer_range=0.3)[name]
+    teacher = AutoModelForQuestionAnswering.from_config(config).eval()
+    ids = torch.arange(5, 17)[None]
+    same, rotated = make_student(teacher, 2), make_student(teacher, 2, intermediate=47)
+    with torch.inference_mode():
+        wanted = answers_of(teacher(ids))
+        torch.testing.assert_close(answers_of(same(ids)), wanted)
+        near = answers_of(rotated(ids))
+    assert wanted.shape == (1, 12, 2)
+    assert np.corrcoef(near.flatten(), wanted.flatten())[0, 1] > 0.9
+    assert adopt_head(rotated, teacher)
+    assert rotated.qa_outputs.weight.equal(teacher.qa_outputs.weight)
+
+
+def test_answers_of_int8_and_float32_are_the_models(shipped_answerer):
+    random = np.random.default_rng(0)
+    asked, given = ([" ".join(random.choice(WORDS, size)) for size in random.integers(0, most, 40)]
+                    for most in (8, 60))  # fmt: skip
+    reading = tinybert.load(shipped_answerer).reading
+    folder = shipped_answerer.parent / "model"
+    wanted = predict_logits(folder, asked, given, max_length=20, reading=reading)
+    pairs = list(zip(asked, given, strict=True))
+    for optimize in (True, False):
+        model = tinybert.load(shipped_answerer, precision="fp32", optimize=optimize)
+        np.testing.assert_allclose(model.logits(pairs), wanted, atol=1e-4)
+    small = tinybert.load(shipped_answerer).logits(pairs)
+    assert (small[:, :2] == wanted[:, :2]).all(axis=1).mean() > 0.8
 
 
 def test_int8_and_float32_are_the_model(shipped_tagger):
@@ -87,11 +120,13 @@ def test_pieces_of_bytes_find_their_words(tmp_path):
 
 
 def test_kinds_are_not_confused(tmp_path):
-    save_model(tmp_path / "tagger", 3, 1, 0, ("B-A", "I-A", "O"), tags=True)
+    save_model(tmp_path / "tagger", 3, 1, 0, ("B-A", "I-A", "O"), head="word")
     save_model(tmp_path / "classifier", 3, 1, 0)
+    save_model(tmp_path / "answerer", 2, 1, 0, head="span")
     for name, settings, message in (
         ("tagger", {"pair": True}, "gives each word a tag; task tagging of pairs is another"),
         ("tagger", {"task": "classification"}, "gives each word a tag; task classification is an"),
+        ("answerer", {"task": "tagging"}, "finds answers in contexts; task tagging is another"),
         ("classifier", {"task": "tagging"}, "gives each text one answer; task tagging is another"),
     ):
         with pytest.raises(ConfigError, match=message):
