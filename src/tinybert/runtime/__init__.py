@@ -46,6 +46,7 @@ def load(
     precision: str | None = None,
     batch_size: int = 32,
     optimize: bool = True,
+    engine: str = "auto",
 ) -> Model:
     """Load a shipped folder.
 
@@ -55,6 +56,9 @@ def load(
         precision: ``int8`` or ``fp32``; None takes what the card names.
         batch_size: Texts that run through the model together.
         optimize: Let ONNX Runtime rewrite the graph; off, it runs as it was exported.
+        engine: ``native`` (the package's own, for int8 encoders), ``onnx`` (ONNX Runtime), or
+            ``auto``: the own one where it knows the model; the environment variable
+            ``TINYBERT_ENGINE`` may name another.
 
     Returns:
         A classifier, one that gives any number of labels, an embedder, a reranker, a regressor or
@@ -62,7 +66,8 @@ def load(
 
     Raises:
         ArtifactError: The folder is damaged, incomplete or of a newer format.
-        ConfigError: A setting is out of range, or the folder has no model of that precision.
+        ConfigError: A setting is out of range, the folder has no model of that precision,
+            or the engine cannot run it.
     """
     card = read_card(path)
     session = Session(
@@ -72,5 +77,6 @@ def load(
         precision=precision,
         batch_size=batch_size,
         optimize=optimize,
+        engine=engine,
     )
     return _KINDS[card.task](session)
