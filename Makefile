@@ -6,6 +6,7 @@ OUT ?= runs/demo
 DATA ?=
 
 VENV := .venv
+ENGINE := $(wildcard src/tinybert/engine/*.cpp src/tinybert/engine/*.inc)
 BIN := $(VENV)/bin
 DEV := $(VENV)/.dev
 # The development environment holds all that the demonstration needs.
@@ -51,12 +52,12 @@ $(VENV)/bin/pip:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is wanted")'
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.demo: requirements/demo.txt requirements/train.txt requirements/base.txt pyproject.toml | $(VENV)/bin/pip
+$(VENV)/.demo: requirements/demo.txt requirements/train.txt requirements/base.txt pyproject.toml $(ENGINE) | $(VENV)/bin/pip
 	$(BIN)/pip install --quiet $(PIP_ARGS) -r requirements/demo.txt
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(DEV): $(wildcard requirements/*.txt) pyproject.toml | $(VENV)/bin/pip
+$(DEV): $(wildcard requirements/*.txt) pyproject.toml $(ENGINE) | $(VENV)/bin/pip
 	$(BIN)/pip install --quiet $(PIP_ARGS) -r requirements/dev.txt
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@

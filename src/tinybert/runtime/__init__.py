@@ -60,6 +60,7 @@ def load(
     precision: str | None = None,
     batch_size: int = 32,
     optimize: bool = True,
+    engine: str = "auto",
 ) -> Model:
     """Load a shipped folder.
 
@@ -69,6 +70,9 @@ def load(
         precision: ``int8`` or ``fp32``; None takes what the card names.
         batch_size: Texts that run through the model together.
         optimize: Let ONNX Runtime rewrite the graph; off, it runs as it was exported.
+        engine: ``native`` (the package's own, for int8 encoders), ``onnx`` (ONNX Runtime), or
+            ``auto``: the own one where it knows the model; the environment variable
+            ``TINYBERT_ENGINE`` may name another.
 
     Returns:
         A classifier, one that gives any number of labels, an embedder, a reranker, a regressor, a
@@ -77,18 +81,26 @@ def load(
 
     Raises:
         ArtifactError: The folder is damaged, incomplete or of a newer format.
-        ConfigError: A setting is out of range, or the folder has no model of that precision.
+        ConfigError: A setting is out of range, the folder has no model of that precision,
+            or the engine cannot run it.
         MissingExtraError: It writes texts, and CTranslate2 is not installed.
     """
     card = read_card(path)
     if card.task in WRITTEN:
+        if engine != "auto":
+            raise ConfigError(f"engine is `{engine}`; {path} writes texts, which CTranslate2 does")
         if precision not in (None, "int8"):
             raise ConfigError(f"precision is `{precision}`; {path} has int8 alone")
         generator = open_artifact(path, card, threads=threads, batch_size=batch_size)
         kind = Translator if card.task == "translation" else Summarizer
         return kind(generator, card)
     return load_labeler(
-        path, threads=threads, precision=precision, batch_size=batch_size, optimize=optimize
+        path,
+        threads=threads,
+        precision=precision,
+        batch_size=batch_size,
+        optimize=optimize,
+        engine=engine,
     )
 
 
@@ -99,11 +111,12 @@ def load_labeler(
     precision: str | None = None,
     batch_size: int = 32,
     optimize: bool = True,
+    engine: str = "auto",
 ) -> Labeler:
     """Load a shipped folder whose model gives logits: any but those that write texts.
 
     Args:
-        path, threads, precision, batch_size, optimize: As for ``load``.
+        path, threads, precision, batch_size, optimize, engine: As for ``load``.
 
     Raises:
         ArtifactError: The folder is damaged, incomplete, of a newer format, or writes texts.
@@ -119,5 +132,6 @@ def load_labeler(
         precision=precision,
         batch_size=batch_size,
         optimize=optimize,
+        engine=engine,
     )
     return _KINDS[card.task](session)

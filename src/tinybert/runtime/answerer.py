@@ -25,6 +25,7 @@ class Answerer:
         self._session = session
         self.card: Card = session.card
         self.labels = session.card.labels
+        self.engine = session.engine
 
     def logits(self, inputs: Iterable[Any]) -> npt.NDArray[np.float32]:
         """Return the model's raw outputs, in order.

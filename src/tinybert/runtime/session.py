@@ -1,5 +1,6 @@
 """Runs an artifact's model over lists of inputs."""
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import onnxruntime as ort
 
 from tinybert.artifact import FP32, INT8, Card, check_files
 from tinybert.errors import ArtifactError, ConfigError, DataError
+from tinybert.runtime.engines import open_native
 from tinybert.text import Tokenizer, pad_batch
 
 __all__ = ["Input", "Session", "shorten"]
@@ -19,7 +21,7 @@ _MODELS = {"int8": INT8, "fp32": FP32}
 
 
 class Session:
-    """A checked artifact and its ONNX Runtime session.
+    """A checked artifact and what runs it: the package's own engine, or ONNX Runtime.
 
     Args:
         folder: The artifact.
@@ -28,10 +30,12 @@ class Session:
         precision: ``int8``, ``fp32`` or None for the card's own.
         batch_size: Inputs that run together, at least 1.
         optimize: Let ONNX Runtime rewrite the graph; off, it runs as it was exported.
+        engine: ``auto``, ``native`` or ``onnx`` (see ``engines.open_native``).
 
     Raises:
         ArtifactError: A file is missing or altered, or the model cannot be run.
-        ConfigError: A setting is out of range, or there is no model of that precision.
+        ConfigError: A setting is out of range, there is no model of that precision, or the engine
+            cannot run it.
     """
 
     def __init__(
@@ -43,6 +47,7 @@ class Session:
         precision: str | None = None,
         batch_size: int = 32,
         optimize: bool = True,
+        engine: str = "auto",
     ) -> None:
         for name, value in (("threads", threads), ("batch_size", batch_size)):
             if value is not None and value < 1:
@@ -51,33 +56,37 @@ class Session:
         check_files(folder, self.card)
         self.batch_size = batch_size
         self.tokenizer = Tokenizer(folder, max_length=card.max_length)
-        options = ort.SessionOptions()
-        options.log_severity_level = 3
-        if not optimize:
-            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-        if threads is not None:
-            options.intra_op_num_threads = threads
-            options.inter_op_num_threads = 1
+        self._threads = threads or os.cpu_count() or 1
+        self._width = 2 if card.task == "answering" else max(1, len(card.labels))
+        self._native = open_native(
+            folder, self.card.model, max_length=card.max_length, engine=engine, optimize=optimize
+        )
         model = Path(folder) / self.card.model
-        try:
-            self._session = ort.InferenceSession(
-                str(model), options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # onnxruntime raises its own unexported kinds
-            reason = str(error).strip().splitlines()[0]
-            raise ArtifactError(f"{model} cannot be run: {reason}") from error
+        if self._native is not None:
+            each = 3 if self._native.encoder.pool == "tokens" else 2
+            self._check_output(model, self._native.width, each)
+            self.engine = f"native ({self._native.isa})"
+            return
+        self.engine = "onnx"
+        self._session = _onnx_session(model, threads, optimize)
         self._inputs = [node.name for node in self._session.get_inputs()]
         (output,) = self._session.get_outputs()
-        self._output, found = output.name, output.shape[-1]
-        self._width = {"embedding": found, "answering": 2}.get(card.task, max(1, len(card.labels)))
-        if found != self._width or not isinstance(found, int):
+        self._output = output.name
+        self._check_output(model, output.shape[-1], len(output.shape))
+
+    def _check_output(self, model: Path, found: object, each: int) -> None:
+        """Refuse a model whose answers are not those of the card."""
+        task = self.card.task
+        if task == "embedding" and isinstance(found, int):
+            self._width = found
+        if found != self._width:
             raise ArtifactError(
                 f"{model} gives {found} values a text, the card wants {self._width}; export again"
             )
-        each, wanted = len(output.shape), 3 if card.task in ("answering", "tagging") else 2
+        wanted = 3 if task in ("answering", "tagging") else 2
         if each != wanted:
             raise ArtifactError(
-                f"{model} has an output of {each} axes, the task {card.task} wants {wanted}; "
+                f"{model} has an output of {each} axes, the task {task} wants {wanted}; "
                 "export again"
             )
 
@@ -104,19 +113,21 @@ class Session:
 
     def run(
         self, ids: Sequence[Sequence[int]], type_ids: Sequence[Sequence[int]]
-    ) -> Iterator[tuple[list[int], npt.NDArray[np.float32]]]:
+    ) -> Iterator[tuple[list[int], Sequence[npt.NDArray[np.float32]] | npt.NDArray[np.float32]]]:
         """Run N sequences of token ids in batches of like length, the longest first.
 
         Yields:
-            The places of B sequences, and the model's output for them: float32 (B, C), or
-            (B, T, C) of one that tags or finds answers.
+            The places of B sequences, and the model's output for them: float32 (B, C); of a model
+            that tags or finds answers B times (T, C), in one array where ONNX Runtime pads them.
         """
         order = sorted(range(len(ids)), key=lambda i: -len(ids[i]))
         for start in range(0, len(order), self.batch_size):
             rows = order[start : start + self.batch_size]
-            batch = pad_batch(
-                [ids[i] for i in rows], [type_ids[i] for i in rows], self.tokenizer.pad_id
-            )
+            own, types = [ids[i] for i in rows], [type_ids[i] for i in rows]
+            if self._native is not None:
+                yield rows, self._native.run(own, types, self._threads)
+                continue
+            batch = pad_batch(own, types, self.tokenizer.pad_id)
             (found,) = self._session.run(
                 [self._output], {name: batch[name] for name in self._inputs}
             )
@@ -140,6 +151,22 @@ class Session:
         if self.card.pair:
             return [item[0] for item in items], [item[1] for item in items]
         return [str(item) for item in items], None
+
+
+def _onnx_session(model: Path, threads: int | None, optimize: bool) -> ort.InferenceSession:
+    """Open a model in ONNX Runtime."""
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    if not optimize:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    if threads is not None:
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+    try:
+        return ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime raises its own unexported kinds
+        reason = str(error).strip().splitlines()[0]
+        raise ArtifactError(f"{model} cannot be run: {reason}") from error
 
 
 def _is_pair(item: object) -> bool:

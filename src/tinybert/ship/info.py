@@ -10,6 +10,7 @@ from tinybert.artifact import CARD, check_files, read_card
 from tinybert.distill.infer import resolve
 from tinybert.distill.published import read_config
 from tinybert.errors import ArtifactError
+from tinybert.runtime.engines import engine_name
 
 __all__ = ["info"]
 
@@ -51,6 +52,7 @@ def _artifact(place: Path) -> dict[str, Any]:
         "parameters": card.parameters,
         **_sizes(place),
         "model": card.model,
+        "engine": engine_name(place, card.model, max_length=card.max_length),
         "files_mb": _megabytes(place),
         "teacher": card.teacher,
         "metrics": dict(card.metrics),

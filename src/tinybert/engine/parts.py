@@ -1,0 +1,137 @@
+"""The parts of an encoder, and whether their shapes fit each other."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from tinybert.engine.graph import Array
+
+__all__ = ["Encoder", "Floats", "Layer", "Matrix", "Norm", "Table", "UnknownGraphError", "checked"]
+
+Floats = npt.NDArray[np.float32]
+
+
+class UnknownGraphError(Exception):
+    """The graph is not one that the engine computes; it says which part is another."""
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Weights K × N: int8 with a scale and a total for each column, or float32; bias (N,)."""
+
+    values: Array
+    bias: Floats
+    scale: Floats | None = None
+    total: Floats | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows V × D: int8 with a scale for each row and each column, or float32."""
+
+    rows: Array
+    scale: Floats | None = None
+    columns: Floats | None = None
+
+
+@dataclass(frozen=True)
+class Norm:
+    """A layer norm: gain and bias (D,), and what is added to the variance."""
+
+    gain: Floats
+    bias: Floats
+    epsilon: float
+
+
+@dataclass(frozen=True)
+class Layer:
+    """The matrices and norms of one layer."""
+
+    query: Matrix
+    key: Matrix
+    value: Matrix
+    out: Matrix
+    attention_norm: Norm
+    inner: Matrix
+    outer: Matrix
+    output_norm: Norm
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """All that the engine computes.
+
+    Args:
+        words, positions, segments: The embedding tables; no segments: None.
+        norm: The norm of their sum.
+        project: From the embeddings' width to the states', where they differ.
+        layers: The layers, the first one first.
+        heads: Attention heads of each.
+        pool: What the head reads: ``first``, ``mean`` or each of the ``tokens``.
+        head: Matrices and activations of the head; may be empty.
+        unit: Whether answers are vectors of length 1.
+    """
+
+    words: Table
+    positions: Table
+    segments: Table | None
+    norm: Norm
+    project: Matrix | None
+    layers: list[Layer]
+    heads: int
+    pool: str
+    head: list[tuple[Matrix, str]]
+    unit: bool
+
+
+def checked(encoder: Encoder) -> Encoder:
+    """Return the encoder if all shapes fit each other.
+
+    Raises:
+        UnknownGraphError: Two do not.
+    """
+    width = encoder.layers[0].query.values.shape[1]
+    narrow = encoder.words.rows.shape[1]
+    inner = encoder.layers[0].inner.values.shape[1]
+    norms = [(encoder.norm, narrow)]
+    wanted = [(encoder.project, narrow, width)] if encoder.project else []
+    if not encoder.project and narrow != width:
+        raise UnknownGraphError(f"embeddings of {narrow} and states of {width} numbers")
+    for layer in encoder.layers:
+        square = (layer.query, layer.key, layer.value, layer.out)
+        wanted += [(matrix, width, width) for matrix in square]
+        wanted += [(layer.inner, width, inner), (layer.outer, inner, width)]
+        norms += [(layer.attention_norm, width), (layer.output_norm, width)]
+        if any(m.scale is None for m in (*square, layer.inner, layer.outer)):
+            raise UnknownGraphError("layers of float32 weights")
+    before = width
+    for matrix, _ in encoder.head:
+        wanted.append((matrix, before, matrix.values.shape[1]))
+        before = matrix.values.shape[1]
+    for matrix, rows, columns in wanted:
+        sides = [matrix.bias] + [s for s in (matrix.scale, matrix.total) if s is not None]
+        if matrix.values.shape != (rows, columns) or any(s.shape != (columns,) for s in sides):
+            raise UnknownGraphError(f"a matrix of {matrix.values.shape}, not {(rows, columns)}")
+    for norm, size in norms:
+        if norm.gain.shape != (size,) or norm.bias.shape != (size,):
+            raise UnknownGraphError(f"a norm of {norm.gain.shape}, not {(size,)}")
+    for table in (encoder.words, encoder.positions, encoder.segments):
+        if table and (table.rows.shape[1] != narrow or not _fits(table)):
+            raise UnknownGraphError(f"a table of {table.rows.shape}")
+    if (
+        encoder.heads < 1
+        or width % encoder.heads
+        or min(width, narrow, inner) < 16
+        or min(encoder.words.rows.shape) < 1
+    ):
+        raise UnknownGraphError(f"states of {width} numbers and {encoder.heads} heads")
+    return encoder
+
+
+def _fits(table: Table) -> bool:
+    """Whether a table's scales are as many as its rows and columns."""
+    count, width = table.rows.shape
+    if table.scale is None or table.columns is None:
+        return table.rows.dtype == np.float32
+    return table.scale.shape == (count, 1) and table.columns.shape == (width,)
