@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,8 @@ def overlap(data: TaskData, split: str = "dev") -> Array:
 
     Each run of up to three words (of characters, in Chinese up to three as well) that holds none of
     the question's is scored by the question's words in its sentence and, nearer ones more, around
-    it; a word that is rare in the context counts more. There always is an answer.
+    it. Words that stand in few of the split's contexts count more, in the question and in the run.
+    There always is an answer.
 
     Returns:
         Float (N, 4), as ``spans.answer_row``.
@@ -46,8 +48,11 @@ def overlap(data: TaskData, split: str = "dev") -> Array:
     Source: a sliding window over words as in Richardson et al. 2013 (MCTest), section 6.1.
     """
     rows = data.splits()[split]
+    contexts = set(rows["text2"])
+    seen = Counter(word for text in contexts for word in {*_UNIT.findall(text.lower())})
+    rare = {word: float(np.log(1 + len(contexts) / count)) for word, count in seen.items()}
     pairs = zip(rows["text"], rows["text2"], strict=True)
-    found = [(*_nearest(question, context), 0.0, NEVER) for question, context in pairs]
+    found = [(*_nearest(question, context, rare), 0.0, NEVER) for question, context in pairs]
     return np.array(found, dtype=np.float64).reshape(-1, 4)
 
 
@@ -62,14 +67,14 @@ def _sentences(context: str) -> list[tuple[int, int]]:
     return found or [(0, len(context))]
 
 
-def _nearest(question: str, context: str) -> tuple[int, int]:
-    """Return the place of the best run of words in one context."""
+def _nearest(question: str, context: str, rare: Mapping[str, float]) -> tuple[int, int]:
+    """Return the place of the best run of words in one context, by how rare each word is."""
     units = [(m.group().lower(), m.start(), m.end()) for m in _UNIT.finditer(context)]
     if not units:
         return 0, len(context)
     asked = set(_UNIT.findall(question.lower()))
-    counts = Counter(word for word, _, _ in units)
-    weight = np.array([np.log(1 + 1 / counts[w]) if w in asked else 0.0 for w, _, _ in units])
+    own = np.array([rare[word] for word, _, _ in units])
+    weight = np.where([word in asked for word, _, _ in units], own, 0.0)
     ends = np.array([end for _, _, end in units])
     place = np.arange(len(units))
     best, chosen = -1.0, (0, 1)
@@ -82,7 +87,7 @@ def _nearest(question: str, context: str) -> tuple[int, int]:
                 if weight[last]:
                     break
                 apart = np.minimum(abs(place[hits] - first), abs(place[hits] - last))
-                score = shared + (weight[hits] / (1 + apart)).sum() + 1e-3 * (last - first)
+                score = shared + (weight[hits] / (1 + apart)).sum() + own[first : last + 1].sum()
                 if score > best:
                     best, chosen = float(score), (int(first), int(last) + 1)
     return units[chosen[0]][1], units[chosen[1] - 1][2]

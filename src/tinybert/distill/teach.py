@@ -135,15 +135,15 @@ def dev_metrics(
     """Return a function that measures a model on dev.
 
     Where questions may have no answer, it also chooses the threshold of no answer that is best on
-    dev, and leaves it in the model's config as ``no_answer_threshold``.
+    dev, and leaves it in the model's config as ``no_answer_threshold``; None where all have one.
     """
     texts, second = data.texts("dev")
     limit, outside = tokenizer.max_length, data.outside
     config: Any = model.config
 
     def measure() -> dict[str, float]:
-        if data.unanswerable:
-            config.no_answer_threshold = 0.0
+        if data.task == "answering":
+            config.no_answer_threshold = 0.0 if data.unanswerable else None
         logits = predict_logits(
             model,
             texts,

@@ -146,7 +146,8 @@ def _torch(key: str, folder: Path, max_length: int, data: TaskData, split: str) 
     texts, texts2 = data.texts(split)
     model = load_classifier(folder)
     tokenizer = Tokenizer(folder, max_length=max_length)
-    if data.unanswerable and getattr(model.config, "no_answer_threshold", None) is None:
+    threshold = getattr(model.config, "no_answer_threshold", None)
+    if data.task == "answering" and data.unanswerable == (threshold is None):
         dev_metrics(model, tokenizer, data)()
     logits = predict_logits(
         model,
