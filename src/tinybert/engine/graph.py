@@ -66,7 +66,7 @@ def read_graph(path: str | Path) -> Graph:
             raise ValueError(f"it holds {len(graphs)} graphs; wanted one")
         return _graph(graphs[0])
     except (ValueError, IndexError, OverflowError, OSError, TypeError) as error:
-        raise ArtifactError(f"{path} cannot be read: {error}; export again") from error
+        raise ArtifactError(f"{path} cannot be run: {error}; export again") from error
 
 
 def _graph(view: memoryview) -> Graph:
