@@ -108,7 +108,7 @@ def test_no_card_and_no_folder(folder):
         ({"format": 0}, "has format 0; wanted a whole number; export again"),
         (
             {"task": "transcription"},
-            "task `transcription` is not one of classification, embedding,",
+            "task `transcription` is not one of answering, classification,",
         ),
         ({"task": ...}, "`task` is None; wanted str; export again"),
         ({"labels": "refund"}, "`labels` is 'refund'; wanted list; export again"),
