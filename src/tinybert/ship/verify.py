@@ -8,10 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from tinybert import metrics, runtime
-from tinybert.artifact import FP32, INT8, VALUED, read_card, write_card
+from tinybert.artifact import FP32, INT8, VALUED, Card, read_card, write_card
 from tinybert.data import TaskData
 from tinybert.distill.infer import predict_logits
 from tinybert.errors import ArtifactError
+from tinybert.runtime.engines import engine_name
 from tinybert.ship.embedder import verify_encoder
 from tinybert.ship.lost_answers import changed
 from tinybert.ship.model_card import write_model_card
@@ -34,6 +35,9 @@ _AT_STAKE = {
 }
 
 
+_UNOPTIMIZED = "max_logit_difference_unoptimized"
+
+
 def verify(
     artifact: str | Path,
     model: str | Path,
@@ -44,11 +48,11 @@ def verify(
 ) -> dict[str, Any]:
     """Compare an artifact with its PyTorch model on the dev texts and write the outcome into it.
 
-    The artifact answers through ``tinybert.load``. Refused past ``max_flips`` or ``max_drop``,
-    where that is more than chance (on few texts a few more than the share prove nothing: see
-    ``metrics.chance``); a float32 model must also give the same logits to 1e-3, with ONNX Runtime's
-    optimizations on and off. The values of a regression may differ by 5 % of their standard
-    deviation on average. An embedder is held to ``embedder.verify_encoder`` instead.
+    The artifact answers through ``tinybert.load``, int8 in each engine that is there. Refused past
+    ``max_flips`` or ``max_drop``, where that is more than chance (on few texts a few more than the
+    share prove nothing: see ``metrics.chance``); a float32 model must also give the same logits to
+    1e-3, with ONNX Runtime's optimizations on and off. The values of a regression may differ by 5 %
+    of their standard deviation on average. An embedder is held to ``embedder.verify_encoder``.
 
     Args:
         artifact: The shipped folder.
@@ -80,27 +84,15 @@ def verify(
         outside=outside,
         reading=Reading.of(card.reading),
     )
-    inputs = data.inputs("dev")
     problems: list[str] = []
     parity: dict[str, Any] = {}
-    for precision, name in (("fp32", FP32), ("int8", INT8)):
-        if name not in card.files:
-            continue
-        found = runtime.load_labeler(folder, precision=precision).logits(inputs)
-        if found.shape != wanted.shape:
-            raise ArtifactError(
-                f"{folder} gives {found.shape[1]} logits, {model} {wanted.shape[1]}; "
-                "export it again from the model you verify against"
-            )
-        figures = _compare(data, found, wanted)
-        if precision == "fp32":
-            unoptimized = runtime.load_labeler(folder, precision="fp32", optimize=False)
-            plain = unoptimized.logits(inputs[:16])
-            off = float(_apart(data.task, plain, wanted[: len(plain)]).max())
-            figures["max_logit_difference_unoptimized"] = off
-            if (worst := max(off, figures["max_logit_difference"])) > _FP32_LIMIT:
-                problems.append(f"float32 logits differ by {worst:.2g} (limit {_FP32_LIMIT:g})")
-        problems += _problems(precision, figures, max_flips, max_drop)
+    for precision, name, engine in _runs(folder, card):
+        figures = _measured(folder, model, data, wanted, precision, engine)
+        off = max(figures["max_logit_difference"], figures.get(_UNOPTIMIZED, 0.0))
+        if precision == "fp32" and off > _FP32_LIMIT:
+            problems.append(f"float32 logits differ by {off:.2g} (limit {_FP32_LIMIT:g})")
+        what = precision if engine == "onnx" else f"{precision} in the {engine} engine"
+        problems += _problems(what, figures, max_flips, max_drop)
         if name == card.model:
             parity = figures
     parity |= {"max_flips": max_flips, "max_drop": max_drop, "passed": not problems}
@@ -112,6 +104,40 @@ def verify(
             "(`quantize --keep-fp32`), train longer, or raise max_flips or max_drop knowingly"
         )
     return parity
+
+
+def _runs(folder: Path, card: Card) -> list[tuple[str, str, str]]:
+    """Return precision, file and engine of all that may answer; what ``load`` takes is last."""
+    found = [
+        (precision, name, "onnx")
+        for precision, name in (("fp32", FP32), ("int8", INT8))
+        if name in card.files
+    ]
+    chosen = engine_name(folder, card.model, max_length=card.max_length)
+    return found + ([("int8", card.model, "native")] if chosen.startswith("native") else [])
+
+
+def _measured(
+    folder: Path,
+    model: str | Path,
+    data: TaskData,
+    wanted: npt.NDArray[np.float32],
+    precision: str,
+    engine: str,
+) -> dict[str, Any]:
+    """Return the figures of one of the artifact's models in one engine."""
+    inputs = data.inputs("dev")
+    found = runtime.load_labeler(folder, precision=precision, engine=engine).logits(inputs)
+    if found.shape != wanted.shape:
+        raise ArtifactError(
+            f"{folder} gives {found.shape[1]} logits, {model} {wanted.shape[1]}; "
+            "export it again from the model you verify against"
+        )
+    figures = _compare(data, found, wanted) | {"engine": engine}
+    if precision == "fp32":
+        plain = runtime.load_labeler(folder, precision="fp32", optimize=False).logits(inputs[:16])
+        figures[_UNOPTIMIZED] = float(_apart(data.task, plain, wanted[: len(plain)]).max())
+    return figures
 
 
 def _compare(
