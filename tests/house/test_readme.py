@@ -88,12 +88,16 @@ def test_details_from_results(tables, tmp_path, monkeypatch):
     _results.write("peers-cola", [peer], "python bench/peers.py")
     part = {"variant": "random-start", "dev_student": 0.3}
     _results.write("ablation-cola", [row | part], "python bench/ablation.py")
+    times = {"native_ms": 0.5, "onnx_ms": 1.0, "torch_ms": 4.0}
+    speed = {"load": "1x25", "threads": 1, "faster_than_onnx": 2.0, "faster_than_torch": 8.0}
+    _results.write("speed", [speed | times], "python bench/speed.py")
     new = tables.refresh("<!-- results -->\n<!-- /results -->", "details")
     for line in (
         "| cola | matthews, dev | 3 | 2 | 50.0 ± 0.0 | **40.0 ± 0.0** | **80.0 ± 0.0** | 39.0 ± 0.0",
         "| cola | 3 | 2 | 0.50 % | 0.60 % | -1.0 ± 0.0 | 25.8 % |",
         "| cola | matthews, dev | model2vec | 1 | 20.0 | – | 30.0 MB |",
         "| cola | matthews | 3 | random-start | 1 | 30.0 | – |",
+        "| 1x25 | 1 | 0.50 | 1.00 | 4.00 | **2.0** | **8.0** |",
     ):
         assert line in new
     assert tables.refresh(new, "details") == new

@@ -83,9 +83,9 @@ def test_a_run_killed_in_every_stage_ends_with_the_same_student(
     settings, tmp_path, kill_at_checkpoint
 ):
     slow = {
-        "teacher.epochs": 8,
-        "layer_stage.epochs": 8,
-        "prediction_stage.epochs": 8,
+        "teacher.epochs": 5,
+        "layer_stage.epochs": 5,
+        "prediction_stage.epochs": 5,
         "out": str(tmp_path / "whole"),
     }
     whole = weights(run(settings, **slow) / "student")
