@@ -13,13 +13,14 @@ DEV := $(VENV)/.dev
 READY := $(if $(wildcard $(DEV)),$(DEV),$(VENV)/.demo)
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test check fix bench docs
+.PHONY: help demo test check fix fuzz bench docs
 
 help:
 	@echo "make demo   distil a student on embedded data and open its report (OUT=$(OUT))"
 	@echo "make test   run the tests"
 	@echo "make check  ruff, format, mypy"
 	@echo "make fix    let ruff mend what it can"
+	@echo "make fuzz   damaged files and wild ids for the engine, under AddressSanitizer"
 	@echo "make bench  measure start-up and quality (DATA=DIR adds SST-2), refresh the tables"
 	@echo "make docs   refresh the tables of the READMEs"
 
@@ -37,6 +38,9 @@ check: $(DEV)
 fix: $(DEV)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+fuzz: $(DEV)
+	$(BIN)/python tests/fuzz_engine.py --rounds 3000
 
 bench: $(DEV)
 	$(BIN)/python bench/quality.py --sets helpdesk $(if $(DATA),sst2-sentences sst2 --data $(DATA))
