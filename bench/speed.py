@@ -51,6 +51,7 @@ def main() -> None:
     if not arguments.show:
         artifact = arguments.run / "artifact"
         command = f"python bench/speed.py --run runs/{arguments.run.name} --texts sst2/dev.tsv"
+        command += f" --rounds {arguments.rounds}"
         print(write("speed", rows, command, hash_file(artifact / read_card(artifact).model)))
 
 
