@@ -34,42 +34,36 @@ def seq2seq(recipe: Any) -> None:
     print(f"report: {run_seq2seq(recipe) / 'report.html'}")
 
 
-def translate(
-    artifact: ArtifactArgument,
-    texts: TextsArgument = None,
-    file: FileFlag = None,
-    format: FormatFlag = "plain",
-    text: TextFlag = "source",
-    threads: ThreadsFlag = None,
-    beams: BeamsFlag = None,
-    length_penalty: PenaltyFlag = None,
-    no_repeat: RepeatFlag = None,
-    max_tokens: LongestFlag = None,
-    stream: StreamFlag = False,
-) -> None:
-    """Translate texts, line by line; `plain` prints translations alone."""
-    decoding = {"beams": beams, "length_penalty": length_penalty}
-    decoding |= {"no_repeat": no_repeat, "max_tokens": max_tokens}
-    _write("translation", artifact, texts, file, format, text, threads, decoding, stream)
+def _command(name: str, task: str, does: str) -> Callable[..., None]:
+    """Return the command that answers with artifacts of a task."""
+
+    def command(
+        artifact: ArtifactArgument,
+        texts: TextsArgument = None,
+        file: FileFlag = None,
+        format: FormatFlag = "plain",
+        text: TextFlag = "source",
+        threads: ThreadsFlag = None,
+        beams: BeamsFlag = None,
+        length_penalty: PenaltyFlag = None,
+        no_repeat: RepeatFlag = None,
+        max_tokens: LongestFlag = None,
+        stream: StreamFlag = False,
+    ) -> None:
+        decoding = {"beams": beams, "length_penalty": length_penalty}
+        decoding |= {"no_repeat": no_repeat, "max_tokens": max_tokens}
+        _write(task, artifact, texts, file, format, text, threads, decoding, stream)
+
+    command.__name__, command.__doc__ = name, does
+    return command
 
 
-def summarize(
-    artifact: ArtifactArgument,
-    texts: TextsArgument = None,
-    file: FileFlag = None,
-    format: FormatFlag = "plain",
-    text: TextFlag = "source",
-    threads: ThreadsFlag = None,
-    beams: BeamsFlag = None,
-    length_penalty: PenaltyFlag = None,
-    no_repeat: RepeatFlag = None,
-    max_tokens: LongestFlag = None,
-    stream: StreamFlag = False,
-) -> None:
-    """Summarize texts, one a line; `plain` prints summaries alone."""
-    decoding = {"beams": beams, "length_penalty": length_penalty}
-    decoding |= {"no_repeat": no_repeat, "max_tokens": max_tokens}
-    _write("summarization", artifact, texts, file, format, text, threads, decoding, stream)
+translate = _command(
+    "translate", "translation", "Translate texts, line by line; `plain` prints translations alone."
+)
+summarize = _command(
+    "summarize", "summarization", "Summarize texts, one a line; `plain` prints summaries alone."
+)
 
 
 def _write(

@@ -97,18 +97,9 @@ def predict(
         DataError: No such file, or a table without the column.
         ArtifactError: The folder cannot be used.
     """
-    if format not in FORMATS:
-        raise ConfigError(f"format is `{format}`; wanted one of {', '.join(FORMATS)}")
-    if isinstance(texts, str):
-        raise ConfigError(f"one text was given; wanted a list: [{reprlib.repr(texts)}]")
-    if bool(texts) == (file is not None):
-        raise ConfigError("give either texts or a file (`-` for standard input)")
+    _check_request(texts, file, format)
     model = _loaded(artifact, threads, precision, batch_size)
-    if format == "plain" and not isinstance(model, Summarizer | Translator):
-        raise ConfigError(
-            f"format is `plain`; the model's task is {model.card.task}, wanted translation or "
-            "summarization"
-        )
+    _check_plain(model, format)
     answer = _with_settings(model, threshold, decoding or {})
     usual = ("question", "context") if isinstance(model, QuestionAnswerer) else ("text", "text2")
     columns = (text_column or usual[0], text2_column or usual[1])[: 1 + model.card.pair]
@@ -122,6 +113,25 @@ def predict(
             rows = read_rows(stream, str(file), columns)
         name = str(file or "argument")
         return write_rows(model, rows, out or sys.stdout, format, name, complain, answer)
+
+
+def _check_request(texts: Sequence[str], file: str | Path | None, format: str) -> None:
+    """Refuse what cannot be read or written."""
+    if format not in FORMATS:
+        raise ConfigError(f"format is `{format}`; wanted one of {', '.join(FORMATS)}")
+    if isinstance(texts, str):
+        raise ConfigError(f"one text was given; wanted a list: [{reprlib.repr(texts)}]")
+    if bool(texts) == (file is not None):
+        raise ConfigError("give either texts or a file (`-` for standard input)")
+
+
+def _check_plain(model: Model, format: str) -> None:
+    """Refuse to write labels alone."""
+    if format == "plain" and not isinstance(model, Summarizer | Translator):
+        raise ConfigError(
+            f"format is `plain`; the model's task is {model.card.task}, wanted translation or "
+            "summarization"
+        )
 
 
 def write_rows(

@@ -3,17 +3,16 @@
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from tinybert.artifact import Card
-from tinybert.runtime.generation import Decoding, Generator, Hypothesis, windows
+from tinybert.runtime.generation import Decoding, Hypothesis, windows
 from tinybert.runtime.sentences import Piece, split_lines, split_sentences
-from tinybert.runtime.translate import check_texts
+from tinybert.runtime.writer import Writer, check_texts
 
 __all__ = ["Summarizer"]
 
 _ROUNDS = 8
 
 
-class Summarizer:
+class Summarizer(Writer):
     """A loaded artifact that summarizes; may be shared by many threads.
 
     A text longer than the card's ``max_length`` tokens is cut at the ends of sentences into windows
@@ -25,24 +24,6 @@ class Summarizer:
         generator: The model.
         card: Its card.
     """
-
-    def __init__(self, generator: Generator, card: Card) -> None:
-        self._generate = generator
-        self.card, self.labels = card, card.labels
-        self.decoding = Decoding().over(**card.decoding())
-
-    def __call__(self, texts: Iterable[str], **settings: Any) -> list[str]:
-        """Return the summary of every text, in order.
-
-        Args:
-            texts: N texts.
-            settings: Of ``Decoding``, over those of the card.
-
-        Raises:
-            DataError: Not a list, or an element that is not a text.
-            ConfigError: An unknown setting, or one out of range.
-        """
-        return [found[0].text for found in self.hypotheses(texts, 1, **settings)]
 
     def hypotheses(
         self, texts: Iterable[str], best: int = 4, **settings: Any

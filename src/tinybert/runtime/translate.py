@@ -3,17 +3,14 @@
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from tinybert.artifact import Card
-from tinybert.errors import DataError
-from tinybert.runtime.generation import Decoding, Generator, Hypothesis, windows
+from tinybert.runtime.generation import Hypothesis, windows
 from tinybert.runtime.sentences import Piece, join, split_lines, split_sentences
-from tinybert.runtime.session import shorten
-from tinybert.text import lone_surrogate
+from tinybert.runtime.writer import Writer, check_texts
 
-__all__ = ["Translator", "check_texts"]
+__all__ = ["Translator"]
 
 
-class Translator:
+class Translator(Writer):
     """A loaded artifact that translates; may be shared by many threads.
 
     Lines stay lines. A line longer than the card's ``max_length`` tokens is cut at the ends of
@@ -25,25 +22,6 @@ class Translator:
         generator: The model.
         card: Its card.
     """
-
-    def __init__(self, generator: Generator, card: Card) -> None:
-        self._generate = generator
-        self.card, self.labels = card, card.labels
-        self.decoding = Decoding().over(**card.decoding())
-
-    def __call__(self, texts: Iterable[str], **settings: Any) -> list[str]:
-        """Return the translation of every text, in order.
-
-        Args:
-            texts: N texts.
-            settings: Of ``Decoding``, over those of the card: ``beams``, ``length_penalty``,
-                ``no_repeat``, ``repetition_penalty``, ``max_tokens``.
-
-        Raises:
-            DataError: Not a list, or an element that is not a text.
-            ConfigError: An unknown setting, or one out of range.
-        """
-        return [found[0].text for found in self.hypotheses(texts, 1, **settings)]
 
     def hypotheses(
         self, texts: Iterable[str], best: int = 4, **settings: Any
@@ -103,22 +81,3 @@ def _nth(rows: list[list[Hypothesis]], parts: list[Piece], n: int) -> Hypothesis
     scores = [row[n].score for row in rows if row]
     text = join([row[n].text if row else "" for row in rows], parts)
     return Hypothesis(text, sum(scores) / len(scores) if scores else 0.0)
-
-
-def check_texts(texts: Iterable[str]) -> list[str]:
-    """Return texts as a list; name the first that is none.
-
-    Raises:
-        DataError: Not a list, or an element that is not a text.
-    """
-    if isinstance(texts, str):
-        raise DataError(f"one text was given; wanted a list: [{shorten(texts)}]")
-    if not isinstance(texts, Iterable):
-        raise DataError(f"{shorten(texts)} was given; wanted a list, each item a text")
-    items = list(texts)
-    for i, item in enumerate(items):
-        if not isinstance(item, str):
-            raise DataError(f"input {i} is {shorten(item)}; wanted a text")
-        if problem := lone_surrogate(item):
-            raise DataError(f"input {i} {problem}")
-    return items

@@ -1,0 +1,65 @@
+"""What translators and summarizers have in common."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from tinybert.artifact import Card
+from tinybert.errors import DataError
+from tinybert.runtime.generation import Decoding, Generator, Hypothesis
+from tinybert.runtime.session import shorten
+from tinybert.text import lone_surrogate
+
+__all__ = ["Writer", "check_texts"]
+
+
+class Writer:
+    """A loaded artifact that writes texts; may be shared by many threads.
+
+    Args:
+        generator: The model.
+        card: Its card.
+    """
+
+    def __init__(self, generator: Generator, card: Card) -> None:
+        self._generate = generator
+        self.card, self.labels = card, card.labels
+        self.decoding = Decoding().over(**card.decoding())
+
+    def __call__(self, texts: Iterable[str], **settings: Any) -> list[str]:
+        """Return what is written for every text, in order.
+
+        Args:
+            texts: N texts.
+            settings: Of ``Decoding``, over those of the card: ``beams``, ``length_penalty``,
+                ``no_repeat``, ``repetition_penalty``, ``max_tokens``.
+
+        Raises:
+            DataError: Not a list, or an element that is not a text.
+            ConfigError: An unknown setting, or one out of range.
+        """
+        return [found[0].text for found in self.hypotheses(texts, 1, **settings)]
+
+    def hypotheses(
+        self, texts: Iterable[str], best: int = 4, **settings: Any
+    ) -> list[list[Hypothesis]]:
+        """Return the ``best`` answers for every text with their scores, the best first."""
+        raise NotImplementedError
+
+
+def check_texts(texts: Iterable[str]) -> list[str]:
+    """Return texts as a list; name the first that is none.
+
+    Raises:
+        DataError: Not a list, or an element that is not a text.
+    """
+    if isinstance(texts, str):
+        raise DataError(f"one text was given; wanted a list: [{shorten(texts)}]")
+    if not isinstance(texts, Iterable):
+        raise DataError(f"{shorten(texts)} was given; wanted a list, each item a text")
+    items = list(texts)
+    for i, item in enumerate(items):
+        if not isinstance(item, str):
+            raise DataError(f"input {i} is {shorten(item)}; wanted a text")
+        if problem := lone_surrogate(item):
+            raise DataError(f"input {i} {problem}")
+    return items
