@@ -109,7 +109,7 @@ def test_interrupted_says_whether_it_resumes(monkeypatch, command, again):
     assert result.stderr == f"{line}\n"
 
 
-@pytest.mark.parametrize("missing", ["torch", "transformers"])
+@pytest.mark.parametrize("missing", ["torch", "transformers", "sklearn"])
 def test_missing_extra_is_named(missing):
     code = (
         "import sys\n"
