@@ -198,11 +198,11 @@ def all_texts(job: dict[str, Any], recipe: Any, data: Any) -> Any:
 
     texts = data.train
     if recipe.augment.source != "none":
-        run = quality.row_path(Path(job["work"]), job["name"], job["seed"], job["layers"])
-        made = run.with_suffix("") / "augmented.jsonl"
-        if not made.is_file():
-            sys.exit(f"{made} is missing: run bench/quality.py for {job['name']} first")
-        texts = extend(texts, read_table(made))
+        runs = Path(job["work"]) / job["name"]
+        made = sorted(runs.glob(f"seed-{job['seed']}-layers-*/augmented.jsonl"))
+        if not made:
+            sys.exit(f"{runs} has no augmented texts: run bench/quality.py for {job['name']} first")
+        texts = extend(texts, read_table(made[0]))
     return texts if data.unlabelled is None else extend(texts, data.unlabelled)
 
 
