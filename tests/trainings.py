@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tinybert.distill import general_recipe, task, trainer
+from tinybert.distill import augment, general_recipe, task, trainer
 from tinybert.distill import recipe as recipes
 from tinybert.distill.general import general
 
@@ -27,7 +27,8 @@ def generally_distilled(settings: Mapping[str, Any]) -> None:
 def together(settings: Mapping[str, Any], folder: Path, count: int = 2) -> None:
     """Distil with several processes under the variables that torchrun gives them.
 
-    Each writes what it printed to ``said-RANK`` and the ids of its batches to ``seen-RANK``.
+    Each writes what it printed to ``said-RANK``, the ids of its batches to ``seen-RANK``, and
+    ``augmented-RANK`` where it augments.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -54,6 +55,11 @@ def _one(settings: Mapping[str, Any], folder: Path, rank: int) -> None:
         seen.append([[i for i in row if i] for row in inputs["input_ids"].tolist()])
         return plain(self, model, inputs, *rest, **more)
 
+    def augmented_rows(*given: Any) -> Any:
+        (folder / f"augmented-{rank}").touch()
+        return augment.augmented_rows(*given)
+
     trainer._Trainer.compute_loss = compute_loss
+    task.augmented_rows = augmented_rows
     task.distill(recipes.load(None, settings))
     (folder / f"seen-{rank}").write_text(json.dumps(seen))

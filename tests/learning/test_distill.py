@@ -1,6 +1,7 @@
 """Whole trainings on tiny models: they learn, resume after a kill, and refuse bad teachers."""
 
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -232,6 +233,7 @@ def test_crops_are_passages_that_only_the_teacher_labels():
 def test_two_processes_train_one_student(settings, tmp_path, start):
     """Dropout uses up their generators unequally; they share the rows of every epoch all the same."""
     more = {"out": str(tmp_path / "two"), "ship.baselines": True, "teacher.epochs": 14}
+    more |= {"augment.source": "embeddings", "augment.copies": 1, "augment.p": 1.0}
     more |= {f"{part}.batch_size": 8 for part in ("teacher", "layer_stage", "prediction_stage")}
     process = start(trainings.together, settings | more, tmp_path)
     process.join(240)
@@ -242,7 +244,10 @@ def test_two_processes_train_one_student(settings, tmp_path, start):
     about = json.loads((tmp_path / "two" / "run.json").read_text())
     assert about["dev"]["teacher"]["accuracy"] > 0.8
     assert about["dev"]["student"]["accuracy"] > 0.7
-    assert [row["step"] for row in log(tmp_path / "two", "layer")][-1] == 2 * 96 / 8 / 2
+    texts = 96 + len((tmp_path / "two" / "augmented.jsonl").read_text().splitlines())
+    steps = [row["step"] for row in log(tmp_path / "two", "layer")]
+    assert steps[-1] == 2 * math.ceil(math.ceil(texts / 8) / 2)
+    assert [path.name for path in tmp_path.glob("augmented-*")] == ["augmented-0"]
     assert (tmp_path / "two" / "label_only" / "model.safetensors").is_file()
     ranks = [json.loads((tmp_path / f"seen-{rank}").read_text()) for rank in (0, 1)]
     for epoch in range(3):

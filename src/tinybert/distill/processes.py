@@ -3,11 +3,14 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 from accelerate import PartialState
 
 __all__ = ["count", "first_alone", "is_first", "spoken_once"]
+
+_alone: ContextVar[bool] = ContextVar("alone", default=False)
 
 
 def count() -> int:
@@ -29,13 +32,16 @@ def spoken_once(say: Callable[[str], None]) -> Callable[[str], None]:
 def first_alone() -> Iterator[bool]:
     """Yield True in the first process and False in the others; all of them leave together.
 
-    What the first one wrote inside lies on the disk when the others go on.
+    What the first one wrote inside lies on the disk when the others go on. Inside of it, where the
+    others are not, another one waits for nobody.
     """
-    if count() == 1:
+    if count() == 1 or _alone.get():
         yield True
         return
     state = PartialState(cpu=not torch.cuda.is_available())
+    token = _alone.set(is_first())
     try:
         yield is_first()
     finally:
+        _alone.reset(token)
         state.wait_for_everyone()

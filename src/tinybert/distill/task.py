@@ -233,9 +233,10 @@ def _texts(
         say(f"{len(texts) - len(data.train):,} passages of the train texts added for the teacher")
     if recipe.augment.source != "none":
         path = run / "augmented.jsonl"
-        if not path.is_file():
-            made = augmented_rows(recipe.augment, data, teacher, folder, tokenizer, recipe, say)
-            write_rows(made, path)
+        with first_alone() as first:
+            if first and not path.is_file():
+                made = augmented_rows(recipe.augment, data, teacher, folder, tokenizer, recipe, say)
+                write_rows(made, path)
         added = read_table(path)
         say(f"{len(added):,} augmented texts added for the teacher ({path})")
         texts = extend(texts, added)
