@@ -7,7 +7,7 @@ from typing import Any
 from _results import read
 from _sets import SETS
 
-__all__ = ["details", "mean", "table"]
+__all__ = ["details", "judge", "mean", "table"]
 
 PEERS = ("textbrewer", "textbrewer-random", "model2vec")
 
@@ -32,6 +32,11 @@ def details() -> str:
         "Speed": _speed(),
     }
     return "\n\n".join(f"## {name}\n\n{text}" for name, text in sections.items() if text)
+
+
+def judge(rows: list[dict[str, Any]]) -> str:
+    """Return the split that decides: test where there is one."""
+    return "test" if any(key.startswith("test") for key in rows[0]) else "dev"
 
 
 def mean(rows: Sequence[dict[str, Any]], key: str, *, spread: bool = True) -> str:
@@ -78,11 +83,6 @@ def _speed() -> str:
     return table(header.split("|"), lines) if lines else ""
 
 
-def _judge(rows: list[dict[str, Any]]) -> str:
-    """Return the split that decides: test where there is one."""
-    return "test" if any(key.startswith("test") for key in rows[0]) else "dev"
-
-
 def _metric(rows: list[dict[str, Any]]) -> str:
     return str(rows[0].get("metric", "accuracy"))
 
@@ -92,7 +92,7 @@ def _seeds(rows: list[dict[str, Any]]) -> str:
 
 
 def _quality(name: str, rows: list[dict[str, Any]]) -> list[str]:
-    split = _judge(rows)
+    split = judge(rows)
     cells = [name, f"{_metric(rows)}, {split}", str(rows[0]["layers"]), _seeds(rows)]
     cells += [mean(rows, f"{split}_teacher"), f"**{mean(rows, f'{split}_student')}**"]
     cells += [f"**{mean(rows, 'kept')}**"]
@@ -110,7 +110,7 @@ def _int8(name: str, rows: list[dict[str, Any]]) -> list[str]:
 
 
 def _peers(name: str, rows: list[dict[str, Any]]) -> list[str]:
-    split, first = _judge(rows), rows[0]
+    split, first = judge(rows), rows[0]
     system = first["system"] + (f", {first['layers']} layers" if first["layers"] else "")
     cells = [name, f"{_metric(rows)}, {split}", system, _seeds(rows), mean(rows, split)]
     size = f"{statistics.mean(row['mb'] for row in rows):.1f} MB"

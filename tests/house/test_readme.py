@@ -66,9 +66,14 @@ def test_tables_from_results(tables, tmp_path, monkeypatch):
     ]
     old = "before\n<!-- results -->\nold\n<!-- /results -->\nafter"
     new = tables.refresh(old, "en")
-    assert new.startswith("before\n<!-- results -->\n| Data")
+    assert new.startswith("before\n<!-- results -->\n| English")
     assert new.endswith("<!-- /results -->\nafter")
-    assert "| 3 | 3 | 90.0 ± 0.0 | **89.0 ± 1.0** | **98.9 ± 1.1** | 89.0 ± 1.0 | – | 70.0" in new
+    assert (
+        "| 90.0 ± 0.0 | **89.0 ± 1.0** | **98.9 ± 1.1** | 89.0 ± 1.0 | **–** | **–** | – | – |"
+        in new
+    )
+    assert "| average kept |  |  | **98.9** |  |  | – |" in new
+    assert "18.0 MB with 3 layers" in new
     assert tables.refresh(new, "en") == new
     with pytest.raises(ValueError, match="wanted the markers"):
         tables.refresh("no markers", "en")
