@@ -41,8 +41,8 @@ WORDS: dict[str, dict[str, str]] = {
         "head": "English|Teacher|3 layers|Kept|int8|2 layers|Kept|No teacher|TextBrewer|model2vec|"
         "TF-IDF",
         "note": "Test accuracy in percent where nothing else is said, mean ± standard deviation "
-        "over {seeds} seeds. Kept: the student's share of the teacher's value. No teacher: the same 3 "
-        "layers trained on the labels alone. TextBrewer: 3 layers, as many steps. TF-IDF: with "
+        "over {seeds} seeds. Kept: the student's share of the teacher's value. No teacher: the "
+        "same 3 layers trained on the labels alone. TextBrewer: 3 layers, as many steps. TF-IDF: with "
         "logistic or ridge regression. int8 files: {sizes}. Machine: {machine}.",
         "size": "{mb:.1f} MB with {layers} layers",
         "cold": "From a cold process|First answer|Memory|One text, p50|Texts/s",
@@ -63,7 +63,8 @@ WORDS: dict[str, dict[str, str]] = {
         "seeds": "{title}；种子：{count}",
         "head": "英文|教师|3 层|保留|int8|2 层|保留|无教师|TextBrewer|model2vec|TF-IDF",
         "note": "未注明者为测试集准确率（%），{seeds} 个种子的均值 ± 标准差。保留："
-        "学生占教师的比例。无教师：同样 3 层，只用标签训练。TextBrewer：3 层，步数相同。TF-IDF：配逻辑回归或岭回归。"
+        "学生占教师的比例。无教师：同样 3 层，只用标签训练。"
+        "TextBrewer：3 层，步数相同。TF-IDF：配逻辑回归或岭回归。"
         "int8 文件：{sizes}。机器：{machine}。",
         "size": "{layers} 层 {mb:.1f} MB",
         "cold": "冷启动进程|首次回答|内存|单条文本 p50|条/秒",
