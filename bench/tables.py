@@ -42,8 +42,8 @@ WORDS: dict[str, dict[str, str]] = {
         "TF-IDF",
         "note": "Test accuracy in percent where nothing else is said, mean ± standard deviation "
         "over {seeds} seeds. Kept: the student's share of the teacher's value. No teacher: the "
-        "same 3 layers trained on the labels alone. TextBrewer: 3 layers, as many steps. TF-IDF: with "
-        "logistic or ridge regression. int8 files: {sizes}. Machine: {machine}.",
+        "same 3 layers trained on the labels alone. TextBrewer: 3 layers, as many steps. TF-IDF: "
+        "with logistic or ridge regression. int8 files: {sizes}. Machine: {machine}.",
         "size": "{mb:.1f} MB with {layers} layers",
         "cold": "From a cold process|First answer|Memory|One text, p50|Texts/s",
         "artifact": "artifact (int8), `tinybert.load`",
