@@ -27,6 +27,7 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from tinybert.artifact import write_atomic
 from tinybert.distill import processes
+from tinybert.distill.attention import plain_attention
 from tinybert.distill.average import take_average
 
 __all__ = ["run_stage", "use_bf16"]
@@ -128,7 +129,9 @@ def run_stage(
     with processes.first_alone() as first:
         if first:
             _drop_half_checkpoints(place)
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(place)))
+    longest = None if isinstance(dataset, IterableDataset) else max(dataset["length"])
+    with plain_attention(module, bf16=bf16, longest=longest):
+        trainer.train(resume_from_checkpoint=get_last_checkpoint(str(place)))
     with processes.first_alone() as first:
         if first:
             if average > 1 and evaluate is not None and keep_best is not None:
