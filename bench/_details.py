@@ -7,9 +7,20 @@ from typing import Any
 from _results import read
 from _sets import SETS
 
-__all__ = ["details", "judge", "mean", "table"]
+__all__ = ["details", "gains", "judge", "mean", "table"]
 
 PEERS = ("textbrewer", "textbrewer-random", "model2vec")
+
+
+STEPS = {
+    "no-layer-stage": "the layer stage | left out",
+    "no-prediction-stage": "the prediction stage | left out",
+    "no-augmentation": "texts with replaced words, labelled by the teacher | left out",
+    "random-start": "the start from the teacher's layers | random weights",
+    "last-layers": "student layers that learn from evenly spread ones | from the last ones",
+    "paper-losses": "a layer stage of hidden states alone | scores and embeddings too",
+    "first-layers": "student layers that learn from evenly spread ones | from the first ones",
+}
 
 
 def details() -> str:
@@ -32,6 +43,40 @@ def details() -> str:
         "Speed": _speed(),
     }
     return "\n\n".join(f"## {name}\n\n{text}" for name, text in sections.items() if text)
+
+
+def gains() -> str:
+    """Return what each step of the recipe gives, in points, the largest first."""
+    sets, found = [], {}
+    for name in SETS:
+        groups: dict[str, list[dict[str, Any]]] = {}
+        for row in (read(f"ablation-{name}") or {"rows": []})["rows"]:
+            groups.setdefault(row["variant"], []).append(row)
+        if "whole" not in groups:
+            continue
+        sets.append(name)
+        found[name] = {
+            part: _lost(groups["whole"], groups[part]) for part in STEPS if part in groups
+        }
+    lines = []
+    for part, title in STEPS.items():
+        values = [found[name].get(part) for name in sets]
+        known = [value for value in values if value is not None]
+        if known:
+            cells = ["–" if value is None else f"{value:+.1f}" for value in values]
+            lines.append((statistics.mean(known), [*title.split(" | "), *cells]))
+    if not lines:
+        return ""
+    ordered = [cells for _, cells in sorted(lines, key=lambda line: -line[0])]
+    return table(["Step", "Instead", *sets], ordered)
+
+
+def _lost(whole: list[dict[str, Any]], part: list[dict[str, Any]]) -> float:
+    """Return the points that students lose by a change, seeds of both paired."""
+    split = judge(whole)
+    values = {row["seed"]: row[f"{split}_student"] for row in whole}
+    lost = [values[row["seed"]] - row[f"{split}_student"] for row in part if row["seed"] in values]
+    return 100 * statistics.mean(lost)
 
 
 def judge(rows: list[dict[str, Any]]) -> str:

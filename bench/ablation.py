@@ -6,10 +6,11 @@ Examples:
 
 ``whole`` is the student of bench/quality.py, whose work folder and results are used. The others
 differ from it in one thing each: without the layer stage; without the prediction stage; without
-augmented texts (where the recipe has some); random weights to start from; the student's layers
-learn from the teacher's last ones, or its first ones, copied from where they always are. A stage
-that is left out is not made up for by more steps. Interrupted, the same command goes on where it
-stopped. Results: ablation-SET.json.
+augmented texts (where the recipe has some); attention scores and embeddings learned in the layer
+stage too, as in the paper; random weights to start from; the student's layers learn from the
+teacher's last ones, or its first ones, copied from where they always are. A stage that is left out
+is not made up for by more steps. Interrupted, the same command goes on where it stopped. Results:
+ablation-SET.json.
 """
 
 import argparse
@@ -75,6 +76,7 @@ def variants(name: str, layers: int) -> dict[str, dict[str, Any]]:
     }
     if augments.get("source", "none") != "none":
         found["no-augmentation"] = {"augment.source": "none"}
+    found["paper-losses"] = {"layer_stage.attention": 1, "layer_stage.embedding": 1}
     found["random-start"] = {"student.start": "random"}
     found["last-layers"] = {"student.mapping": "last"}
     found["first-layers"] = {"student.mapping": list(range(1, layers + 1))}

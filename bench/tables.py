@@ -1,7 +1,7 @@
-"""Writes the result tables of the READMEs and of docs/results.md from ``bench/results/*.json``.
+"""Writes the tables of the READMEs and of docs/ from ``bench/results/*.json``.
 
 Examples:
-    python bench/tables.py           refresh README.md, README.zh-CN.md and docs/results.md
+    python bench/tables.py           refresh them
     python bench/tables.py --check   exit with 1 where they are stale
 """
 
@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from _details import details, judge, mean, table
+from _details import details, gains, judge, mean, table
 from _results import read
 from tinybert.artifact import write_atomic
 
@@ -22,8 +22,10 @@ READMES = {
     "en": ROOT / "README.md",
     "zh": ROOT / "README.zh-CN.md",
     "details": ROOT / "docs" / "results.md",
+    "recipe": ROOT / "docs" / "recipe.md",
 }
 START, END = "<!-- results -->", "<!-- /results -->"
+WRITTEN = {"details": details, "recipe": gains}
 LAYERS = (3, 2)
 ENGLISH = ("helpdesk", "sst2", "banking77", "mrpc", "stsb", "cola")
 PEERS = ("textbrewer", "model2vec")
@@ -100,8 +102,8 @@ def refresh(readme: str, language: str) -> str:
     _, end, after = rest.partition(END)
     if not start or not end:
         raise ValueError(f"wanted the markers {START} and {END}")
-    if language == "details":
-        body = details()
+    if language in WRITTEN:
+        body = WRITTEN[language]()
     else:
         parts = [part for part in (quality(language), cold(language)) if part]
         body = "\n\n".join(parts or [WORDS[language]["none"]])

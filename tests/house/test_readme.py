@@ -33,7 +33,7 @@ def tables(monkeypatch):
         monkeypatch.delitem(sys.modules, name, raising=False)
 
 
-@pytest.mark.parametrize("language", ["en", "zh", "details"])
+@pytest.mark.parametrize("language", ["en", "zh", "details", "recipe"])
 def test_tables_are_fresh(tables, language):
     text = tables.READMES[language].read_text(encoding="utf-8")
     assert tables.refresh(text, language) == text, "stale: run python bench/tables.py"
@@ -92,7 +92,8 @@ def test_details_from_results(tables, tmp_path, monkeypatch):
             "dev": 0.2, "steps": None, "mb": 30.0}  # fmt: skip
     _results.write("peers-cola", [peer], "python bench/peers.py")
     part = {"variant": "random-start", "dev_student": 0.3}
-    _results.write("ablation-cola", [row | part], "python bench/ablation.py")
+    whole = [row | {"variant": "whole"}, other | {"variant": "whole", "dev_student": 0.9}]
+    _results.write("ablation-cola", [*whole, row | part], "python bench/ablation.py")
     times = {"native_ms": 0.5, "onnx_ms": 1.0, "torch_ms": 4.0}
     speed = {"load": "1x25", "threads": 1, "faster_than_onnx": 2.0, "faster_than_torch": 8.0}
     _results.write("speed", [speed | times], "python bench/speed.py")
@@ -106,6 +107,8 @@ def test_details_from_results(tables, tmp_path, monkeypatch):
     ):
         assert line in new
     assert tables.refresh(new, "details") == new
+    recipe = tables.refresh("<!-- results -->\n<!-- /results -->", "recipe")
+    assert "| the start from the teacher's layers | random weights | +10.0 |" in recipe
 
 
 def test_results_name_their_origin():
