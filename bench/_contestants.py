@@ -1,5 +1,6 @@
 """Who answers in ``bench/speed.py``: each turns token ids into logits, or says why it cannot."""
 
+import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
@@ -180,7 +181,12 @@ def _ctranslate2(model: Measured, threads: int) -> tuple[Answer, Path]:
         raise SkippedError("its converter takes BERT's layout with a pooler only")
     folder = model.work / "ctranslate2"
     if not folder.is_dir():
-        TransformersConverter(str(model.student)).convert(str(folder), quantization="int8")
+        # The converter reads a setting that transformers 5 no longer writes.
+        source = shutil.copytree(model.student, model.work / "student-ctranslate2")
+        about = json.loads((source / "config.json").read_text(encoding="utf-8"))
+        about.setdefault("position_embedding_type", "absolute")
+        (source / "config.json").write_text(json.dumps(about), encoding="utf-8")
+        TransformersConverter(str(source)).convert(str(folder), quantization="int8")
     encoder = ctranslate2.Encoder(
         str(folder), compute_type="int8", inter_threads=1, intra_threads=threads
     )

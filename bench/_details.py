@@ -6,6 +6,7 @@ from typing import Any
 
 from _results import read
 from _sets import SETS
+from _speeds import speed_tables
 
 __all__ = ["details", "gains", "judge", "mean", "table"]
 
@@ -40,7 +41,7 @@ def details() -> str:
         "Parts left out": _lines(
             "Set|Metric|Layers|Student|Seeds|Dev|Test", "ablation", _ablation, by="variant"
         ),
-        "Speed": _speed(),
+        "Speed": speed_tables(table),
     }
     return "\n\n".join(f"## {name}\n\n{text}" for name, text in sections.items() if text)
 
@@ -113,18 +114,6 @@ def _lines(
         for row in (read(f"{kind}-{name}") or {"rows": []})["rows"]:
             groups.setdefault((row["layers"], row.get(by)), []).append(row)
         lines += [line(name, rows) for rows in groups.values()]
-    return table(header.split("|"), lines) if lines else ""
-
-
-def _speed() -> str:
-    """Return the milliseconds of a text by load and number of threads."""
-    names = ("native", "onnx", "torch")
-    lines = [
-        [row["load"], str(row["threads"]), *(f"{row[f'{name}_ms']:.2f}" for name in names)]
-        + [f"**{row[f'faster_than_{name}']:.1f}**" for name in names[1:]]
-        for row in (read("speed") or {"rows": []})["rows"]
-    ]
-    header = "Texts|Threads|Own engine, ms|ONNX Runtime, ms|PyTorch, ms|× ONNX Runtime|× PyTorch"
     return table(header.split("|"), lines) if lines else ""
 
 

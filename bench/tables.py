@@ -1,4 +1,4 @@
-"""Writes the tables of the READMEs and of docs/ from ``bench/results/*.json``.
+"""Writes the tables of the READMEs and of docs/, and the chart of speeds, from ``bench/results``.
 
 Examples:
     python bench/tables.py           refresh them
@@ -13,6 +13,7 @@ from typing import Any
 
 from _details import details, gains, judge, mean, table
 from _results import read
+from _speeds import NAMES, chart, fastest
 from tinybert.artifact import write_atomic
 
 __all__ = ["READMES", "refresh"]
@@ -24,13 +25,15 @@ READMES = {
     "details": ROOT / "docs" / "results.md",
     "recipe": ROOT / "docs" / "recipe.md",
 }
+CHART = ROOT / "docs" / "images" / "speed.svg"
 START, END = "<!-- results -->", "<!-- /results -->"
 WRITTEN = {"details": details, "recipe": gains}
 LAYERS = (3, 2)
 ENGLISH = ("helpdesk", "sst2", "banking77", "mrpc", "stsb", "cola")
 PEERS = ("textbrewer", "model2vec")
+SPEED = ("<!-- speed -->", "<!-- /speed -->")
 
-WORDS: dict[str, dict[str, str]] = {
+WORDS: dict[str, dict[str, Any]] = {
     "en": {
         "helpdesk": "helpdesk, 12 intents",
         "sst2": "SST-2",
@@ -52,6 +55,13 @@ WORDS: dict[str, dict[str, str]] = {
         "torch + transformers": "same student, torch + transformers",
         "cold_note": "Medians of {rounds} fresh processes each, in turn, one thread; tokenization "
         "included. Machine: {machine}.",
+        "speed": "Texts a second|Threads",
+        "fastest": "× fastest encoder",
+        "loads": {"mix": "as they come, by {}", "sorted": "by length, by {}", "file": "{} texts"},
+        "ids": "From token ids to logits, medians of rounds in which all take turns. Machine: "
+        "{machine}.",
+        "text": "From text to logits, medians of rounds in which all take turns. Machine: "
+        "{machine}.",
         "none": "No figures yet: `make bench` writes them.",
     },
     "zh": {
@@ -73,6 +83,11 @@ WORDS: dict[str, dict[str, str]] = {
         "artifact": "产物（int8），`tinybert.load`",
         "torch + transformers": "同一学生，torch + transformers",
         "cold_note": "各 {rounds} 个全新进程交替运行取中位数，单线程，含分词。机器：{machine}。",
+        "speed": "条/秒|线程",
+        "fastest": "× 最快的其他编码器",
+        "loads": {"mix": "原顺序，每批 {}", "sorted": "按长度排序，每批 {}", "file": "{} 条文本"},
+        "ids": "从词元编号到 logits，各系统交替运行取中位数。机器：{machine}。",
+        "text": "从文本到 logits，各系统交替运行取中位数。机器：{machine}。",
         "none": "尚无数据：运行 `make bench` 生成。",
     },
 }
@@ -92,12 +107,26 @@ def main() -> None:
             stale.append(path.name)
             if not check:
                 write_atomic(path, new.encode())
-    print(f"stale: {', '.join(stale)}" if check and stale else f"refreshed: {stale}")
+    drawn = chart()
+    if drawn is not None and (not CHART.is_file() or CHART.read_bytes() != drawn):
+        stale.append(CHART.name)
+        if not check:
+            CHART.parent.mkdir(exist_ok=True)
+            write_atomic(CHART, drawn)
+    print(f"stale: {', '.join(stale)}" if check and stale else f"refreshed: {', '.join(stale)}")
     sys.exit(1 if check and stale else 0)
 
 
 def refresh(readme: str, language: str) -> str:
-    """Return a document's text with the tables of today's results between its markers."""
+    """Return a document's text with the tables of today's results between its markers.
+
+    A README with the markers ``<!-- speed -->`` and ``<!-- /speed -->`` gets the table of speeds
+    between them.
+    """
+    if language != "details" and SPEED[0] in readme:
+        before, _, rest = readme.partition(SPEED[0])
+        after = rest.partition(SPEED[1])[2]
+        readme = f"{before}{SPEED[0]}\n{speed(language)}\n{SPEED[1]}{after}"
     before, start, rest = readme.partition(START)
     _, end, after = rest.partition(END)
     if not start or not end:
@@ -183,6 +212,30 @@ def cold(language: str) -> str:
         rounds=content["rows"][0]["rounds"], machine=content["machine"]
     )
     return f"{table(words['cold'].split('|'), lines)}\n\n{note}"
+
+
+def speed(language: str) -> str:
+    """Return the table of the mixed lengths: texts a second, all threads, from token ids."""
+    words, content = WORDS[language], read("speed")
+    if content is None:
+        return ""
+    found = [row["from"] for row in content["rows"]]
+    start = "ids" if "ids" in found else "text"
+    rows = [
+        row
+        for row in content["rows"]
+        if row["from"] == start and row["load"].split(" ")[0] in words["loads"]
+    ]
+    keys = [key for key in NAMES if any(f"{key}_ms" in row for row in rows)]
+    lines = [
+        [words["loads"][row["load"].split(" ")[0]].format(row["load"].split(" ")[-1])]
+        + [str(row["threads"])]
+        + [f"{1e3 / row[f'{key}_ms']:,.0f}" if f"{key}_ms" in row else "–" for key in keys]
+        + [f"**{fastest(row):.1f}**"]
+        for row in rows
+    ]
+    header = [*words["speed"].split("|"), *(NAMES[key] for key in keys), words["fastest"]]
+    return f"{table(header, lines)}\n\n{words[start].format(machine=content['machine'])}"
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ IDS = [str(page.relative_to(ROOT)) for page in PAGES]
 
 @pytest.fixture
 def tables(monkeypatch):
-    names = ("tables", "_details", "_results", "_sets")
+    names = ("tables", "_details", "_results", "_sets", "_speeds")
     monkeypatch.syspath_prepend(str(ROOT / "bench"))
     for name in names:
         monkeypatch.delitem(sys.modules, name, raising=False)
@@ -94,21 +94,69 @@ def test_details_from_results(tables, tmp_path, monkeypatch):
     part = {"variant": "random-start", "dev_student": 0.3}
     whole = [row | {"variant": "whole"}, other | {"variant": "whole", "dev_student": 0.9}]
     _results.write("ablation-cola", [*whole, row | part], "python bench/ablation.py")
-    times = {"native_ms": 0.5, "onnx_ms": 1.0, "torch_ms": 4.0}
-    speed = {"load": "1x25", "threads": 1, "faster_than_onnx": 2.0, "faster_than_torch": 8.0}
-    _results.write("speed", [speed | times], "python bench/speed.py")
+    _results.write("speed", SPEED, "python bench/speed.py", more={"contestants": CONTESTANTS})
+    peak = {"isa": "avx2", "shape": "3x384x12x1536", "peak_gops": 224.0, "products_gops": 137.4,
+            "bare_share": 0.65, "products_share": 0.613}  # fmt: skip
+    _results.write("peak", [peak], "python bench/peak.py")
     new = tables.refresh("<!-- results -->\n<!-- /results -->", "details")
     for line in (
         "| cola | matthews, dev | 3 | 2 | 50.0 ± 0.0 | **40.0 ± 0.0** | **80.0 ± 0.0** | 39.0 ± 0.0",
         "| cola | 3 | 2 | 0.50 % | 0.60 % | -1.0 ± 0.0 | 25.8 % |",
         "| cola | matthews, dev | model2vec | 1 | 20.0 | – | 30.0 MB |",
         "| cola | matthews | 3 | random-start | 1 | 30.0 | – |",
-        "| 1x25 | 1 | 0.50 | 1.00 | 4.00 | **2.0** | **8.0** |",
+        "| 1x25 | 1 | **0.50** | 1.00 (2.0) | 4.00 (8.0) | **2.0** |\n",
+        "| mix at 8 | 2 | **0.60** | 1.20 (2.0) | 4.50 (7.5) | 0.10 (0.2) | **2.0** | 17 % |",
+        "| OpenVINO int8 | OpenVINO | – | skipped: not installed: no |",
+        "| ONNX Runtime int8 | the same file | 17.6 MB | 0.39 % |",
+        "| avx2 | 3x384x12x1536 | 224 | 137 | 65 % | **61 %** |",
     ):
         assert line in new
     assert tables.refresh(new, "details") == new
     recipe = tables.refresh("<!-- results -->\n<!-- /results -->", "recipe")
     assert "| the start from the teacher's layers | random weights | +10.0 |" in recipe
+
+
+SPEED = [
+    {"load": "1x25", "threads": 1, "from": "ids", "native_ms": 0.5, "onnx_ms": 1.0, "torch_ms": 4.0,
+     "faster_than_onnx": 2.0, "faster_than_torch": 8.0},
+    {"load": "mix at 8", "threads": 1, "from": "ids", "native_ms": 0.5, "onnx_ms": 1.0,
+     "faster_than_onnx": 2.0},
+    {"load": "mix at 8", "threads": 2, "from": "text", "native_ms": 0.6, "onnx_ms": 1.2,
+     "torch_ms": 4.5, "model2vec_ms": 0.1, "faster_than_onnx": 2.0, "faster_than_torch": 7.5,
+     "faster_than_model2vec": 0.2, "tokenize_share": 0.17},
+]  # fmt: skip
+CONTESTANTS = {
+    "onnx": {"what": "the same file", "mb": 17.6, "flips": 0.0039},
+    "openvino": {"what": "OpenVINO", "skipped": "not installed: no"},
+}
+
+
+def test_a_table_and_a_chart_of_speeds(tables, tmp_path, monkeypatch):
+    import _results
+    import _speeds
+
+    monkeypatch.setattr(_results, "RESULTS", tmp_path)
+    assert _speeds.chart() is None
+    _results.write("speed", SPEED, "python bench/speed.py")
+    old = "<!-- speed -->\nold\n<!-- /speed -->\n<!-- results -->\n<!-- /results -->"
+    for language, line in (
+        ("en", "| as they come, by 8 | 1 | 2,000 | 1,000 | **2.0** |"),
+        ("zh", "| 原顺序，每批 8 | 1 | 2,000 | 1,000 | **2.0** |"),
+    ):
+        new = tables.refresh(old, language)
+        assert line in new
+        assert "old" not in new
+        assert tables.refresh(new, language) == new
+    drawn = _speeds.chart()
+    assert drawn == _speeds.chart()
+    assert b"Own engine" in drawn
+    assert b"2,000" in drawn
+
+
+def test_the_chart_is_fresh(tables):
+    import _speeds
+
+    assert tables.CHART.read_bytes() == _speeds.chart(), "stale: run python bench/tables.py"
 
 
 def test_results_name_their_origin():
