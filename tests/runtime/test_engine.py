@@ -5,9 +5,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
+import onnxruntime as ort
 import pytest
 import torch
-from transformers import ElectraConfig, ElectraForSequenceClassification
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    ElectraConfig,
+    ElectraForSequenceClassification,
+)
 
 import tinybert
 from tiny_models import WORDS, save_model
@@ -53,7 +59,40 @@ def vectors(tmp_path_factory):
     return folder / "artifact"
 
 
-@pytest.fixture(scope="module", params=["shipped", "shipped_tagger", "narrow", "vectors"])
+def save_roberta(folder, kind, padding, segments):
+    """Write a RoBERTa classifier of two layers and its artifact."""
+    from tinybert.ship.export import export
+    from tinybert.ship.quantize import quantize
+
+    save_model(folder / "model", 3, 1, seed=0)
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(
+        kind, vocab_size=16, hidden_size=128, num_hidden_layers=2, num_attention_heads=2,
+        intermediate_size=200, max_position_embeddings=33 + padding, num_labels=3,
+        pad_token_id=padding, type_vocab_size=segments, initializer_range=0.2,
+    )  # fmt: skip
+    AutoModelForSequenceClassification.from_config(config).save_pretrained(folder / "model")
+    export(folder / "model", folder / "artifact", max_length=31 + padding)
+    quantize(folder / "artifact")
+    return folder / "artifact"
+
+
+@pytest.fixture(scope="module")
+def roberta(tmp_path_factory):
+    """Positions after the padding's, no segments."""
+    return save_roberta(tmp_path_factory.mktemp("roberta"), "roberta", 1, 1)
+
+
+@pytest.fixture(scope="module")
+def xlm(tmp_path_factory):
+    """Padding is the first id, and there are segments."""
+    return save_roberta(tmp_path_factory.mktemp("xlm"), "xlm-roberta", 0, 2)
+
+
+@pytest.fixture(
+    scope="module",
+    params=["shipped", "shipped_tagger", "narrow", "vectors", "roberta", "xlm"],
+)
 def artifact(request):
     return request.getfixturevalue(request.param)
 
@@ -88,6 +127,26 @@ def test_it_answers_as_onnx_runtime(artifact):
     assert moved.max() < 0.1 * np.ptp(wanted) > 0.01
     if own.card.labels:
         assert (logits.argmax(axis=1) == wanted.argmax(axis=1)).mean() >= 0.95
+
+
+@needs_engine
+@pytest.mark.parametrize("name", ["roberta", "xlm"])
+def test_positions_past_padding(name, request):
+    """A token of padding within a text takes no place; ONNX Runtime and the engine agree on it."""
+    folder = request.getfixturevalue(name)
+    engine = Engine(folder / INT8, max_length=99)
+    assert engine.encoder.padding == int(name == "roberta")
+    assert engine.longest == 32
+    assert (engine.encoder.segments is None) == (name == "roberta")
+    session = ort.InferenceSession(folder / INT8)
+    names = [node.name for node in session.get_inputs()]
+    for seed in range(5):
+        ids, _ = sequences(1, 32, seed)
+        ids[0][len(ids[0]) // 2] = engine.encoder.padding
+        types = [[0] * len(ids[0])]
+        whole = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": types}
+        (wanted,) = session.run(None, {n: np.asarray(whole[n], dtype=np.int64) for n in names})
+        assert np.abs(engine.run(ids, types) - wanted).max() < 0.02 * np.ptp(wanted)
 
 
 @needs_engine

@@ -39,7 +39,7 @@ def find_encoder(graph: Graph) -> Encoder:
     """
     try:
         return checked(_traced(graph))
-    except (KeyError, IndexError, ValueError, ZeroDivisionError) as error:
+    except (KeyError, IndexError, ValueError, OverflowError, ZeroDivisionError) as error:
         raise UnknownGraphError(f"a graph with a gap: {error!r}") from error
 
 
@@ -63,9 +63,11 @@ def _traced(graph: Graph) -> Encoder:
     if trace.op(name) != "LayerNormalization":
         project, name = trace.linear(name)
     node = trace.made(name, "LayerNormalization")
-    words, positions, segments = trace.tables(node.inputs[0])
-    norm = trace.norm(node)
-    return Encoder(words, positions, segments, norm, project, layers, heads.pop(), pool, head, unit)
+    words, positions, segments, padding = trace.tables(node.inputs[0])
+    norm, count = trace.norm(node), heads.pop()
+    return Encoder(
+        words, positions, segments, norm, project, layers, count, pool, head, unit, padding
+    )
 
 
 class _Trace:
@@ -269,9 +271,16 @@ class _Trace:
         gain, bias = (self.floats(name, 1) for name in node.inputs[1:3])
         return Norm(gain, bias, node.numbers.get("epsilon", 1e-5))
 
-    def tables(self, name: str) -> tuple[Table, Table, Table | None]:
-        """Return the tables of words, positions and segments whose rows are added up."""
+    def tables(self, name: str) -> tuple[Table, Table, Table | None, int | None]:
+        """Return the tables of words, positions and segments whose rows are added up.
+
+        Where the graph has one segment only, its row is added to the positions.
+
+        Returns:
+            The tables, and the id of padding where it decides the positions.
+        """
         found: dict[str, Table] = {}
+        padding = None
         parts = [name]
         while parts:
             part = parts.pop()
@@ -279,21 +288,64 @@ class _Trace:
                 parts += self.makers[part].inputs
                 continue
             table, ids = self._table(part)
-            kind = ids if ids in ("input_ids", "token_type_ids") else self._positions(ids)
+            kind = ids
+            if self.op(ids) == "GatherElements":
+                kind = self._zeros(ids)
+            elif ids not in ("input_ids", "token_type_ids"):
+                kind, padding = "positions", self._padding(ids)
             if kind in found:
                 raise UnknownGraphError(f"two tables for {kind}")
             found[kind] = table
         if "input_ids" not in found or "positions" not in found:
             raise UnknownGraphError("embeddings without words or positions")
-        return found["input_ids"], found["positions"], found.get("token_type_ids")
+        positions = found["positions"]
+        if "first" in found:
+            positions = Table(_floats(positions) + _floats(found["first"])[:1])
+        return found["input_ids"], positions, found.get("token_type_ids"), padding
 
-    def _positions(self, name: str) -> str:
+    def _zeros(self, name: str) -> str:
+        """Check that all that is looked up is the first row."""
+        data = self.made(self.made(name, "GatherElements").inputs[0], "Expand").inputs[0]
+        if self.weight(data, 2).any():
+            raise UnknownGraphError("segments that are not the first")
+        return "first"
+
+    def _padding(self, name: str) -> int | None:
+        """Return the id of padding where positions are counted past it, None from 0."""
+        if self.op(name) == "Slice":
+            return self._from_zero(name)
+        padding = 0
+        if self.op(name) == "Add":
+            padding, name = (
+                int(self.number(self.makers[name].inputs[1])),
+                self.makers[name].inputs[0],
+            )
+        counted, kept = self.made(self._uncast(name), "Mul").inputs
+        total = self.made(self._uncast(counted), "CumSum")
+        odd = total.numbers.get("exclusive", 0), total.numbers.get("reverse", 0)
+        unlike = self.made(self._uncast(total.inputs[0]), "Not")
+        same = self.made(unlike.inputs[0], "Equal").inputs
+        if (
+            self._uncast(kept) != self._uncast(total.inputs[0])
+            or odd != (0, 0)
+            or self.number(total.inputs[1]) != 1
+            or (same[0], self.number(same[1])) != ("input_ids", padding)
+        ):
+            raise UnknownGraphError("positions that are not counted past padding")
+        return padding
+
+    def _uncast(self, name: str) -> str:
+        """Go back over changes of type."""
+        while self.op(name) == "Cast":
+            name = self.makers[name].inputs[0]
+        return name
+
+    def _from_zero(self, name: str) -> None:
         """Check that tokens are counted from 0."""
         node = self.made(name, "Slice")
         count = self.weight(node.inputs[0], 2)
         if self.number(node.inputs[1]) or not np.array_equal(count[0], np.arange(count.shape[1])):
             raise UnknownGraphError("positions that do not begin at 0")
-        return "positions"
 
     def _table(self, name: str) -> tuple[Table, str]:
         """Return a table, its rows int8 or float32, and the ids that are looked up in it."""
@@ -310,6 +362,14 @@ class _Trace:
         if rows.dtype != np.int8 or scales.inputs[1] != picked.inputs[1]:
             raise UnknownGraphError(f"`{picked.inputs[0]}` of {rows.dtype}")
         return Table(rows, scale, columns), picked.inputs[1]
+
+
+def _floats(table: Table) -> Floats:
+    """Return the rows of a table as float32."""
+    if table.scale is None or table.columns is None:
+        return cast(Floats, table.rows)
+    # The order in which the engine multiplies.
+    return cast(Floats, table.rows.astype(np.float32) * table.scale * table.columns)
 
 
 def _bias(bias: Floats | None, values: Array) -> Floats:

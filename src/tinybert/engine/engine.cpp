@@ -65,7 +65,7 @@ struct Bytes {
     float *scale, *low;
 };
 struct Model {
-    int64_t heads, width, layers, pool, unit, steps, outputs, longest, stride, inner_stride;
+    int64_t heads, width, layers, pool, unit, steps, outputs, longest, padding, stride, inner_stride;
     Table words, segments, positions;
     Norm norm;
     Matrix project;
@@ -199,7 +199,7 @@ struct LayerSpec {
     Norm attention_norm, output_norm;
 };
 struct Spec {
-    int64_t heads, width, layers, pool, unit, steps, longest;
+    int64_t heads, width, layers, pool, unit, steps, longest, padding;
     Table words, segments, positions;
     Norm norm;
     MatrixSpec project;
@@ -245,6 +245,7 @@ class Engine {
         model_.unit = spec.unit;
         model_.steps = spec.steps;
         model_.longest = spec.longest;
+        model_.padding = spec.padding;
         model_.words = spec.words;
         model_.segments = spec.segments;
         model_.positions = spec.positions;

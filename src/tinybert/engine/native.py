@@ -57,7 +57,7 @@ class _Layer(ctypes.Structure):
 class _Spec(ctypes.Structure):
     _fields_ = [
         *((n, ctypes.c_int64) for n in ("heads", "width", "layers", "pool")),
-        *((n, ctypes.c_int64) for n in ("unit", "steps", "longest")),
+        *((n, ctypes.c_int64) for n in ("unit", "steps", "longest", "padding")),
         *((n, _Table) for n in ("words", "segments", "positions")),
         ("norm", _Norm),
         ("project", _Matrix),
@@ -135,7 +135,7 @@ class Engine:
         if library is None:
             raise ArtifactError("the engine is not built; install tinybert where a compiler is")
         self.encoder = find_encoder(read_graph(path))
-        self.longest = min(max_length, self.encoder.positions.rows.shape[0])
+        self.longest = min(max_length, self.encoder.places)
         self._path, self._library = path, library
         self._kept: list[object] = []
         spec = self._spec(self.encoder)
@@ -218,6 +218,7 @@ class Engine:
         return _Spec(
             encoder.heads, encoder.layers[0].query.values.shape[1], len(layers),
             _POOLS[encoder.pool], encoder.unit, steps, self.longest,
+            -1 if encoder.padding is None else encoder.padding,
             self._table(encoder.words), self._table(encoder.segments),
             self._table(encoder.positions), self._norm(encoder.norm),
             self._matrix(encoder.project) if encoder.project else _Matrix(),

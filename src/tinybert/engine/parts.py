@@ -71,6 +71,8 @@ class Encoder:
         pool: What the head reads: ``first``, ``mean`` or each of the ``tokens``.
         head: Matrices and activations of the head; may be empty.
         unit: Whether answers are vectors of length 1.
+        padding: Of RoBERTa's layout the id of padding: its own positions are that row, those of all
+            other tokens are counted from the row after it. None: tokens are counted from row 0.
     """
 
     words: Table
@@ -83,6 +85,12 @@ class Encoder:
     pool: str
     head: list[tuple[Matrix, str]]
     unit: bool
+    padding: int | None = None
+
+    @property
+    def places(self) -> int:
+        """Tokens that have a position of their own."""
+        return self.positions.rows.shape[0] - (0 if self.padding is None else self.padding + 1)
 
 
 def checked(encoder: Encoder) -> Encoder:
@@ -119,6 +127,10 @@ def checked(encoder: Encoder) -> Encoder:
     for table in (encoder.words, encoder.positions, encoder.segments):
         if table and (table.rows.shape[1] != narrow or not _fits(table)):
             raise UnknownGraphError(f"a table of {table.rows.shape}")
+    if (encoder.padding or 0) < 0 or encoder.places < 1:
+        raise UnknownGraphError(
+            f"positions from {encoder.padding} in {encoder.positions.rows.shape}"
+        )
     if (
         encoder.heads < 1
         or width % encoder.heads
