@@ -41,16 +41,26 @@ def main() -> None:
 
 
 def prepare(folder: Path) -> None:
-    """Write a tagger's and a classifier's int8 files and the library with its sanitizers."""
+    """Write int8 files of a tagger and two classifiers, and the library with its sanitizers."""
+    import torch
+    from transformers import RobertaConfig, RobertaForSequenceClassification
+
     from tiny_models import save_model
     from tinybert.artifact import INT8
     from tinybert.ship.export import export
     from tinybert.ship.quantize import quantize
 
-    for name, head in (("classifier", "text"), ("tagger", "word")):
+    for name, head in (("classifier", "text"), ("tagger", "word"), ("roberta", "text")):
         names = ("B-PER", "I-PER", "O") if head == "word" else ("a", "b", "c")
         place = folder / name
         save_model(place / "model", 3, 1, 0, names, spread=0.2, width=128, head=head)
+        if name == "roberta":
+            torch.manual_seed(0)
+            config = RobertaConfig(
+                vocab_size=16, hidden_size=128, num_hidden_layers=1, num_attention_heads=2,
+                intermediate_size=256, max_position_embeddings=34, num_labels=3, type_vocab_size=1,
+            )  # fmt: skip
+            RobertaForSequenceClassification(config).save_pretrained(place / "model")
         export(place / "model", place / "artifact", max_length=32)
         quantize(place / "artifact")
         (place / "artifact" / INT8).rename(folder / f"{name}.onnx")
