@@ -313,7 +313,8 @@ class _Trace:
     def _padding(self, name: str) -> int | None:
         """Return the id of padding where positions are counted past it, None from 0."""
         if self.op(name) == "Slice":
-            return self._from_zero(name)
+            self._from_zero(name)
+            return None
         padding = 0
         if self.op(name) == "Add":
             padding, name = (

@@ -90,7 +90,8 @@ class Encoder:
     @property
     def places(self) -> int:
         """Tokens that have a position of their own."""
-        return self.positions.rows.shape[0] - (0 if self.padding is None else self.padding + 1)
+        rows = int(self.positions.rows.shape[0])
+        return rows if self.padding is None else rows - self.padding - 1
 
 
 def checked(encoder: Encoder) -> Encoder:
