@@ -14,7 +14,7 @@ __all__ = ["Load", "flips", "loads", "timed"]
 
 RECTANGLES = ((1, 25), (1, 128), (8, 25), (32, 25), (8, 128), (8, 256))
 BATCHES = (1, 8, 32)
-MIXED, SINGLES = 128, 32
+MIXED, SINGLES = 96, 32
 FILE, SLICE = 10_000, 1_000
 # Reads texts, so that it has no time from token ids.
 FROM_TEXT = ("model2vec",)

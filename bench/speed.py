@@ -65,7 +65,7 @@ def parse() -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument("--rounds", type=int, default=11, help="at most")
     parser.add_argument(
-        "--seconds", type=float, default=8.0, help="a load stops after so many, and three rounds"
+        "--seconds", type=float, default=7.0, help="a load stops after so many, and three rounds"
     )
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--no-file", action="store_true", help="leave the 10,000 texts out")
