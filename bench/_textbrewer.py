@@ -18,10 +18,23 @@ def matches(layer_map: tuple[int, ...]) -> list[dict[str, Any]]:
 def adaptor(batch: Mapping[str, Any], outputs: Any) -> dict[str, Any]:
     """Return what a match may look at."""
     return {
-        "logits": outputs.logits,
-        "hidden": outputs.hidden_states,
+        "logits": outputs.logits.float(),
+        "hidden": [states.float() for states in outputs.hidden_states],
         "inputs_mask": batch["attention_mask"],
     }
+
+
+def in_bf16(model: Any) -> None:
+    """Let a model compute in bfloat16, as it does in our own stages."""
+    import torch
+
+    forward = model.forward
+
+    def run(*arguments: Any, **inputs: Any) -> Any:
+        with torch.autocast("cpu", torch.bfloat16):
+            return forward(*arguments, **inputs)
+
+    model.forward = run
 
 
 def train(
@@ -58,6 +71,7 @@ def train(
     from tinybert.artifact import VALUED
     from tinybert.distill.outputs import Collator, tokenize
     from tinybert.distill.teach import dev_metrics
+    from tinybert.distill.trainer import use_bf16
     from tinybert.mapping import layer_map
 
     stage, config = recipe.prediction_stage, student.config
@@ -99,9 +113,12 @@ def train(
         adaptor,
         adaptor,
     )
+    if use_bf16(recipe.precision):
+        in_bf16(student)
+        in_bf16(teacher)
     with distiller:
         distiller.train(
-            torch.optim.AdamW(student.parameters(), lr=rate, weight_decay=0.0),
+            torch.optim.AdamW(student.parameters(), lr=rate, weight_decay=0.0, fused=True),
             loader,
             num_steps=steps,
             scheduler_class=get_linear_schedule_with_warmup,
@@ -114,4 +131,5 @@ def train(
             output_hidden_states=True,
         )
     student.load_state_dict(best["state"])
+    student.__dict__.pop("forward", None)
     return student.eval()
