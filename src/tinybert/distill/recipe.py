@@ -115,11 +115,14 @@ class StudentSettings(EncoderSettings):
     """The student of a task.
 
     ``base`` is the folder of an encoder, as ``tinybert general`` writes it, to start from instead
-    of from the teacher's layers; the sizes are then those of that encoder. ``crops`` adds random
-    passages of each training text, labelled by the teacher.
+    of from the teacher's layers; the sizes are then those of that encoder. ``embedding`` is the
+    width of the word embeddings where it is below ``hidden``; the student is then an ELECTRA (see
+    ``factorized.factorize``). ``crops`` adds random passages of each training text, labelled by
+    the teacher.
     """
 
     base: str | None = None
+    embedding: int | None = Field(None, ge=2)
     crops: int = Field(0, ge=0)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from datasets import Dataset
 from torch import Tensor
 from transformers import PreTrainedModel, set_seed
 
@@ -13,12 +14,13 @@ from tinybert.distill.published import read_config
 from tinybert.distill.recipe import EncoderSettings, StudentSettings
 from tinybert.distill.teach import has_head
 from tinybert.errors import ConfigError
+from tinybert.factorized import Tokens, factorize
 from tinybert.heads import claimed_head, head_of
 from tinybert.layout import layout_of
 from tinybert.student import DROPOUTS, adopt_head, make_student
 from tinybert.text import Tokenizer
 
-__all__ = ["check_base", "start_student"]
+__all__ = ["check_base", "start_student", "tokens_of"]
 
 
 def start_student(
@@ -26,6 +28,7 @@ def start_student(
     teacher: PreTrainedModel,
     seed: int,
     say: Callable[[str], None] = lambda _: None,
+    tokens: Tokens | None = None,
 ) -> PreTrainedModel:
     """Make the student that a recipe describes.
 
@@ -34,10 +37,12 @@ def start_student(
         teacher: A classifier of texts, of tokens or of spans.
         seed: Seeds what is random in it.
         say: Told where an encoder's head came from.
+        tokens: Of the training texts, to which narrow word embeddings are fitted.
 
     Returns:
-        A classifier of the teacher's kind in eval mode; its word embeddings are frozen where the
-        settings say so, or say nothing and they are the teacher's own.
+        A classifier of the teacher's kind, an ELECTRA where ``embedding`` says so, in eval mode;
+        its word embeddings are frozen where the settings say so, or say nothing and they are the
+        teacher's own.
 
     Raises:
         ConfigError: Sizes that do not divide or exceed the teacher's.
@@ -56,12 +61,23 @@ def start_student(
             dropout=settings.dropout,
             random=settings.start == "random",
         )
+    if isinstance(settings, StudentSettings) and settings.embedding is not None:
+        random = base is None and settings.start == "random"
+        student = factorize(student, settings.embedding, tokens, random=random)
     inherited = torch.equal(_words(student), _words(teacher))
     if inherited if settings.freeze_embeddings is None else settings.freeze_embeddings:
         for name, weight in student.named_parameters():
             if "word_embeddings" in name:
                 weight.requires_grad_(False)
     return student
+
+
+def tokens_of(rows: Dataset) -> Tokens:
+    """Return every token of rows from ``outputs.tokenize``, with its place and its segment."""
+    ids, types = (list(rows[name]) for name in ("input_ids", "token_type_ids"))
+    places = [torch.arange(len(row)) for row in ids]
+    flat = [torch.tensor([i for row in part for i in row]) for part in (ids, types)]
+    return Tokens(flat[0], torch.cat(places), flat[1])
 
 
 def check_base(settings: StudentSettings, teacher: str, max_length: int) -> None:

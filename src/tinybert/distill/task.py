@@ -23,7 +23,7 @@ from tinybert.distill.outputs import Collator, add_teacher_outputs, tokenize
 from tinybert.distill.processes import first_alone, spoken_once
 from tinybert.distill.proposals import check_source
 from tinybert.distill.recipe import Recipe, Stage
-from tinybert.distill.start import check_base, start_student
+from tinybert.distill.start import check_base, start_student, tokens_of
 from tinybert.distill.teach import (
     check_teacher,
     dev_metrics,
@@ -36,6 +36,7 @@ from tinybert.distill.teach import (
 from tinybert.distill.texts import extend, load_data, say_cut_words
 from tinybert.distill.trainer import run_stage, use_bf16
 from tinybert.errors import ConfigError
+from tinybert.factorized import Tokens
 from tinybert.heads import head_for
 from tinybert.mapping import layer_map
 from tinybert.mean_layer import add_mean_layer
@@ -46,6 +47,7 @@ from tinybert.text import Tokenizer
 __all__ = ["distill", "teach"]
 
 Say = Callable[[str], None]
+_FITTED = 4000
 _HEADS = {
     "word": "tags words; wanted a folder of a *ForTokenClassification",
     "span": "finds answers; wanted a folder of a *ForQuestionAnswering",
@@ -93,13 +95,15 @@ def distill(recipe: Recipe, say: Say = print) -> Path:
     data = say_cut_words(data, tokenizer, say)
     teacher_dev = check_teacher(teacher, folder, tokenizer, data, recipe.max_length)
     say(f"teacher on dev: {_show(teacher_dev)}")
-    student = start_student(recipe.student, teacher, recipe.seed, say)
-    _stages(recipe, data, run, say, seconds, teacher, folder, student, tokenizer)
+    texts = _texts(recipe, data, run, say, teacher, folder, tokenizer)
+    tokens = _tokens(recipe, texts, tokenizer, data)
+    student = start_student(recipe.student, teacher, recipe.seed, say, tokens)
+    _stages(recipe, data, run, say, seconds, teacher, folder, student, tokenizer, texts)
     student_dev = dev_metrics(student, tokenizer, data)()
     save_model(student, folder, run / "student")
     say(f"student on dev: {_show(student_dev)}")
     if recipe.ship.baselines:
-        _label_only(recipe, data, run, say, seconds, teacher, folder, tokenizer)
+        _label_only(recipe, data, run, say, seconds, teacher, folder, tokenizer, tokens)
     dev = {"teacher": teacher_dev, "student": student_dev}
     with first_alone() as first:
         if first:
@@ -170,6 +174,7 @@ def _stages(
     folder: str,
     student: PreTrainedModel,
     tokenizer: Tokenizer,
+    texts: Dataset,
 ) -> None:
     """Run the layer stage, then the prediction stage."""
     config: Any = teacher.config
@@ -178,7 +183,6 @@ def _stages(
         int(student.config.num_hidden_layers),
         int(config.num_hidden_layers),
     )
-    texts = _texts(recipe, data, run, say, teacher, folder, tokenizer)
     collate = Collator(tokenizer.pad_id, int(config.num_attention_heads))
     for name, stage in (("layer", recipe.layer_stage), ("prediction", recipe.prediction_stage)):
         if stage.epochs == 0:
@@ -246,6 +250,13 @@ def _texts(
     return texts
 
 
+def _tokens(recipe: Recipe, texts: Dataset, tokenizer: Tokenizer, data: TaskData) -> Tokens | None:
+    """Return tokens of some of the texts where narrow word embeddings are fitted to them."""
+    if recipe.student.embedding is None:
+        return None
+    return tokens_of(tokenize(sample(texts, _FITTED, recipe.seed), tokenizer, data))
+
+
 def _label_only(
     recipe: Recipe,
     data: TaskData,
@@ -255,6 +266,7 @@ def _label_only(
     teacher: PreTrainedModel,
     folder: str,
     tokenizer: Tokenizer,
+    tokens: Tokens | None,
 ) -> None:
     """Train the same student from the same start on the labels alone, for as many steps."""
     if (run / "label_only" / "model.safetensors").is_file():
@@ -263,7 +275,7 @@ def _label_only(
     say(f"baseline: the same student on labels alone, {epochs:g} epochs, best on dev")
     stage = recipe.prediction_stage.model_copy(update={"epochs": epochs, "prediction": 0.0})
     started = time.monotonic()
-    model = start_student(recipe.student, teacher, recipe.seed)
+    model = start_student(recipe.student, teacher, recipe.seed, tokens=tokens)
     fine_tune(model, tokenizer, data, run / "stages" / "label_only", stage=stage, recipe=recipe)
     seconds["label_only"] = time.monotonic() - started
     save_model(model, folder, run / "label_only")
