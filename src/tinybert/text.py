@@ -5,7 +5,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import accumulate
+from itertools import accumulate, count
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +135,26 @@ class Tokenizer:
             else _given_words(given, text, encoding)
             for given, text, encoding in zip(texts, whole, encodings, strict=True)
         ]
+
+    def words(
+        self, texts: Sequence[str], texts2: Sequence[str] | None = None
+    ) -> list[list[tuple[int, int]]]:
+        """Return to which word each token belongs, as ``encode`` cuts the texts.
+
+        Returns:
+            For each token the number of its text and that of its word in it, both from 0; −1 and a
+            running number for special tokens.
+
+        Raises:
+            DataError: A text holds half of a surrogate pair.
+        """
+        batch = list(texts) if texts2 is None else list(zip(texts, texts2, strict=True))
+        found = []
+        for encoding in _encoded(self._backend.encode_batch, batch):
+            special = count()
+            pairs = zip(encoding.sequence_ids, encoding.word_ids, strict=True)
+            found.append([(-1, next(special)) if w is None else (s or 0, w) for s, w in pairs])
+        return found
 
     def untruncated_lengths(
         self, texts: Sequence[str], texts2: Sequence[str] | None = None

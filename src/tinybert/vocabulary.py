@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from tinybert.errors import UnsupportedModelError
+import numpy as np
+import numpy.typing as npt
 
-__all__ = ["Cut", "cut_vocabulary"]
+from tinybert.errors import ConfigError, UnsupportedModelError
+
+__all__ = ["Cut", "cut_rows", "cut_to_size", "cut_vocabulary", "renumber_config"]
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,69 @@ def cut_vocabulary(tokenizer: Mapping[str, Any], needed: Iterable[int]) -> Cut:
     _renumber(spec.get("post_processor"), new_ids)
     spec["padding"] = None
     return Cut(spec, tuple(rows), new_ids)
+
+
+def cut_to_size(tokenizer: Mapping[str, Any], counts: Mapping[int, int], size: int) -> Cut:
+    """Keep special tokens, characters and, as far as there is room, the most frequent pieces.
+
+    Args:
+        tokenizer: The content of ``tokenizer.json``; it is not changed.
+        counts: How often texts use each id.
+        size: Pieces that may stay, those above included.
+
+    Raises:
+        ConfigError: Special tokens and characters alone are more.
+        UnsupportedModelError: No WordPiece, BPE or Unigram model.
+    """
+    ranked = sorted(counts, key=lambda piece: (-counts[piece], piece))
+    best = cut_vocabulary(tokenizer, ())
+    if len(best.rows) > size:
+        raise ConfigError(
+            f"vocabulary is {size:,}; special tokens and the characters that any word can fall "
+            f"into are {len(best.rows):,}; take more, or `texts`"
+        )
+    low, high = 0, min(len(ranked), size)
+    while low < high:
+        middle = (low + high + 1) // 2
+        found = cut_vocabulary(tokenizer, ranked[:middle])
+        if len(found.rows) <= size:
+            low, best = middle, found
+        else:
+            high = middle - 1
+    return best
+
+
+def cut_rows(table: npt.NDArray[Any], cut: Cut) -> npt.NDArray[Any]:
+    """Return the smaller table, (V', E): each row the mean of the old rows it stands for."""
+    single = np.array([rows[0] for rows in cut.rows])
+    found: npt.NDArray[Any] = table[single]
+    for new, rows in enumerate(cut.rows):
+        if len(rows) > 1:
+            found[new] = table[list(rows)].astype(np.float32).mean(axis=0)
+    return found
+
+
+def renumber_config(config: Mapping[str, Any], cut: Cut, name: object) -> dict[str, Any]:
+    """Return a config's values with the smaller size and the new ids of special tokens.
+
+    Args:
+        config: Its values.
+        cut: The smaller vocabulary.
+        name: What to call the model.
+
+    Raises:
+        UnsupportedModelError: It counts positions from a padding id that would change.
+    """
+    found = {**config, "vocab_size": len(cut.rows)}
+    for key, value in config.items():
+        if key.endswith("_token_id") and isinstance(value, int):
+            found[key] = cut.new_ids.get(value, value)
+    pad = config.get("pad_token_id")
+    if "roberta" in str(config.get("model_type")) and cut.new_ids.get(pad or 0) != pad:
+        raise UnsupportedModelError(
+            f"{name} counts positions from its padding token's id, {pad}, which would change"
+        )
+    return found
 
 
 def _word_pieces(model: dict[str, Any], needed: set[int], special: set[int]) -> _Pieces:

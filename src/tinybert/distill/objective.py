@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from tinybert.artifact import VALUED
+from tinybert.distill.aligned import pool_scores, pool_states
 from tinybert.distill.infer import has_types
 from tinybert.distill.outputs import NO_LABEL
 from tinybert.distill.recipe import Stage
@@ -88,6 +89,7 @@ class Objective(nn.Module):
         labels: Tensor | None = None,
         word_mask: Tensor | None = None,
         span_mask: Tensor | None = None,
+        words: Tensor | None = None,
         **teacher: Tensor,
     ) -> Mapping[str, Any]:
         """Return the loss of a batch and its parts.
@@ -100,6 +102,8 @@ class Objective(nn.Module):
                 tagging, int64 (B, 2) in answering; ``NO_LABEL``, or NaN: it has none.
             word_mask: Bool (B, T), True on the first token of each word; in tagging alone.
             span_mask: Bool (B, T), True where an answer may start or end; in answering alone.
+            words: Int64 (B, T), the word of each token, −1 for none; where the teacher cuts words
+                into other pieces, whose outputs below are then for W words instead of T tokens.
             teacher: ``teacher_logits`` (B, C), in tagging (B, T, C), in answering (B, T, 2),
                 ``hidden_N`` (B, T, E), ``scores_N`` (B, H, T, T).
 
@@ -117,32 +121,42 @@ class Objective(nn.Module):
         with shortcut, Observer(self.student, hidden=hidden, scores=scores) as seen:
             outputs = self.student(input_ids=input_ids, attention_mask=attention_mask, **types)
             logits = answers_of(outputs).float()
-        pad_mask = attention_mask == 0
-        weighted = self._layer_parts(seen, teacher, pad_mask)
+        weighted = self._layer_parts(seen, teacher, attention_mask == 0, words)
         weighted |= self._answer_parts(logits, labels, word_mask, span_mask, teacher)
         loss = torch.stack([weight * part for weight, part in weighted.values()]).sum()
         parts = {name: part.detach() for name, (_, part) in weighted.items()}
         return {"loss": loss, "logits": logits, "parts": parts}
 
     def _layer_parts(
-        self, seen: Observer, teacher: Mapping[str, Tensor], pad_mask: Tensor
+        self,
+        seen: Observer,
+        teacher: Mapping[str, Tensor],
+        pad_mask: Tensor,
+        words: Tensor | None,
     ) -> dict[str, tuple[float, Tensor]]:
         """Return weight and value of the losses inside the network."""
         stage = self._stage
         parts: dict[str, tuple[float, Tensor]] = {}
+        if words is not None:
+            pad_mask = ~F.one_hot(words + 1)[..., 1:].any(dim=1)
+
+        def hidden(m: int) -> Tensor:
+            states = seen.hidden(m).float()
+            return states if words is None else pool_states(states, words)
+
+        def scores(m: int) -> Tensor:
+            found = seen.scores(m).float()
+            return found if words is None else pool_scores(found, words)
+
         if stage.embedding:
-            loss = embedding_loss(
-                seen.hidden(0).float(), teacher["hidden_0"], pad_mask, self._projection(0)
-            )
+            loss = embedding_loss(hidden(0), teacher["hidden_0"], pad_mask, self._projection(0))
             parts["embedding"] = (stage.embedding, loss)
         for m, n in enumerate(self._map, start=1):
             if stage.hidden:
-                loss = hidden_loss(
-                    seen.hidden(m).float(), teacher[f"hidden_{n}"], pad_mask, self._projection(m)
-                )
+                loss = hidden_loss(hidden(m), teacher[f"hidden_{n}"], pad_mask, self._projection(m))
                 parts[f"hidden/{m}"] = (stage.hidden, loss)
             if stage.attention:
-                loss = attention_loss(seen.scores(m).float(), teacher[f"scores_{n}"], pad_mask)
+                loss = attention_loss(scores(m), teacher[f"scores_{n}"], pad_mask)
                 parts[f"attention/{m}"] = (stage.attention, loss)
         return parts
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import datasets
 import numpy as np
+import numpy.typing as npt
 import torch
 from datasets import Dataset, concatenate_datasets
 from torch import Tensor
@@ -18,6 +19,7 @@ from transformers import PreTrainedModel
 
 from tinybert.artifact import VALUED, hash_file
 from tinybert.data import TaskData
+from tinybert.distill.aligned import pool_array
 from tinybert.distill.infer import batches_by_length, has_types
 from tinybert.distill.processes import first_alone
 from tinybert.distill.windows import window_rows
@@ -266,10 +268,13 @@ class Collator:
     Args:
         pad_id: Token id of padding.
         heads: Attention heads of the teacher, to restore the shape of its scores.
+        new_ids: The student's id of each of the teacher's; None where they are the same.
     """
 
-    def __init__(self, pad_id: int, heads: int = 1) -> None:
-        self._pad_id, self._heads = pad_id, heads
+    def __init__(
+        self, pad_id: int, heads: int = 1, new_ids: npt.NDArray[np.int64] | None = None
+    ) -> None:
+        self._pad_id, self._heads, self._new_ids = pad_id, heads, new_ids
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Tensor]:
         """Return ids, masks, segments, labels and the teacher's outputs as tensors."""
@@ -278,8 +283,14 @@ class Collator:
             [row["token_type_ids"] for row in rows],
             self._pad_id,
         )
-        tensors = {name: torch.from_numpy(array) for name, array in batch.items()}
         shape = batch["input_ids"].shape
+        if self._new_ids is not None:
+            batch["input_ids"] = self._new_ids[batch["input_ids"]]
+        if "words" in rows[0]:
+            batch["words"] = np.full(shape, -1, dtype=np.int64)
+            for out, row in zip(batch["words"], rows, strict=True):
+                out[: len(row["words"])] = row["words"]
+        tensors = {name: torch.from_numpy(array) for name, array in batch.items()}
         if tagged := "firsts" in rows[0]:
             labels = np.full(shape, NO_LABEL, dtype=np.int64)
             word_mask = np.zeros(shape, dtype=bool)
@@ -308,19 +319,23 @@ class Collator:
 
     def _restore(self, name: str, rows: list[dict[str, Any]]) -> np.ndarray:
         """Pad flattened outputs back to (B, T, E), (B, T, C) or (B, H, T, T)."""
-        longest = max(len(row["input_ids"]) for row in rows)
-        if not name.startswith("scores_"):
-            width = len(rows[0][name]) // len(rows[0]["input_ids"])
-            full = np.zeros((len(rows), longest, width), dtype=np.float32)
-            for out, row in zip(full, rows, strict=True):
-                t = len(row["input_ids"])
-                out[:t] = np.asarray(row[name]).reshape(t, width)
-            return full
-        full = np.zeros((len(rows), self._heads, longest, longest), dtype=np.float32)
-        for out, row in zip(full, rows, strict=True):
-            t = len(row["input_ids"])
-            out[:, :t, :t] = np.asarray(row[name]).reshape(self._heads, t, t)
+        found = [self._one(name, row) for row in rows]
+        longest = max(array.shape[-2] for array in found)
+        shape = (*found[0].shape[:-2], longest, found[0].shape[-1])
+        if name.startswith("scores_"):
+            shape = (*shape[:-1], longest)
+        full = np.zeros((len(rows), *shape), dtype=np.float32)
+        for out, array in zip(full, found, strict=True):
+            t = array.shape[-2]
+            out[..., :t, : array.shape[-1]] = array
         return full
+
+    def _one(self, name: str, row: dict[str, Any]) -> np.ndarray:
+        """Return a row's outputs for each token, or for each word where two tokenizers meet."""
+        t = len(row.get("teacher_words", row["input_ids"]))
+        shape = (self._heads, t, t) if name.startswith("scores_") else (t, -1)
+        array = np.asarray(row[name], dtype=np.float32).reshape(shape)
+        return pool_array(array, row["teacher_words"]) if "teacher_words" in row else array
 
 
 def _unpadded(name: str, array: np.ndarray, tokens: int) -> np.ndarray:

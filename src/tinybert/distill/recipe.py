@@ -3,7 +3,7 @@
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -117,12 +117,14 @@ class StudentSettings(EncoderSettings):
     ``base`` is the folder of an encoder, as ``tinybert general`` writes it, to start from instead
     of from the teacher's layers; the sizes are then those of that encoder. ``embedding`` is the
     width of the word embeddings where it is below ``hidden``; the student is then an ELECTRA (see
-    ``factorized.factorize``). ``crops`` adds random passages of each training text, labelled by
-    the teacher.
+    ``factorized.factorize``). ``vocabulary`` leaves it the pieces that its ``texts`` need, or so
+    many of the most frequent (see ``distill.vocabularies``). ``crops`` adds random passages of each
+    training text, labelled by the teacher.
     """
 
     base: str | None = None
     embedding: int | None = Field(None, ge=2)
+    vocabulary: Annotated[int, Field(ge=1)] | Literal["texts"] | None = None
     crops: int = Field(0, ge=0)
 
 

@@ -13,12 +13,14 @@ from tinybert.distill.infer import load_classifier, longest_input, resolve
 from tinybert.distill.published import read_config
 from tinybert.distill.recipe import EncoderSettings, StudentSettings
 from tinybert.distill.teach import has_head
+from tinybert.distill.vocabularies import cut_words
 from tinybert.errors import ConfigError
 from tinybert.factorized import Tokens, factorize
 from tinybert.heads import claimed_head, head_of
 from tinybert.layout import layout_of
 from tinybert.student import DROPOUTS, adopt_head, make_student
 from tinybert.text import Tokenizer
+from tinybert.vocabulary import Cut
 
 __all__ = ["check_base", "start_student", "tokens_of"]
 
@@ -29,6 +31,7 @@ def start_student(
     seed: int,
     say: Callable[[str], None] = lambda _: None,
     tokens: Tokens | None = None,
+    cut: Cut | None = None,
 ) -> PreTrainedModel:
     """Make the student that a recipe describes.
 
@@ -38,6 +41,7 @@ def start_student(
         seed: Seeds what is random in it.
         say: Told where an encoder's head came from.
         tokens: Of the training texts, to which narrow word embeddings are fitted.
+        cut: Its vocabulary, where it is not the teacher's.
 
     Returns:
         A classifier of the teacher's kind, an ELECTRA where ``embedding`` says so, in eval mode;
@@ -61,10 +65,14 @@ def start_student(
             dropout=settings.dropout,
             random=settings.start == "random",
         )
+    inherited = torch.equal(_words(student), _words(teacher))
+    if cut is not None:
+        cut_words(student, cut)
+        inherited &= isinstance(settings, StudentSettings) and settings.vocabulary == "texts"
     if isinstance(settings, StudentSettings) and settings.embedding is not None:
+        inherited = False
         random = base is None and settings.start == "random"
         student = factorize(student, settings.embedding, tokens, random=random)
-    inherited = torch.equal(_words(student), _words(teacher))
     if inherited if settings.freeze_embeddings is None else settings.freeze_embeddings:
         for name, weight in student.named_parameters():
             if "word_embeddings" in name:

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel, set_seed
 from tinybert import data as data_room
 from tinybert.artifact import write_atomic
 from tinybert.data import TaskData
+from tinybert.distill.aligned import align_rows
 from tinybert.distill.augment import augmented_rows
 from tinybert.distill.crops import add_crops, sample
 from tinybert.distill.folder import open_folder, versions
@@ -35,6 +36,7 @@ from tinybert.distill.teach import (
 )
 from tinybert.distill.texts import extend, load_data, say_cut_words
 from tinybert.distill.trainer import run_stage, use_bf16
+from tinybert.distill.vocabularies import Vocabulary, make_vocabulary
 from tinybert.errors import ConfigError
 from tinybert.factorized import Tokens
 from tinybert.heads import head_for
@@ -96,14 +98,16 @@ def distill(recipe: Recipe, say: Say = print) -> Path:
     teacher_dev = check_teacher(teacher, folder, tokenizer, data, recipe.max_length)
     say(f"teacher on dev: {_show(teacher_dev)}")
     texts = _texts(recipe, data, run, say, teacher, folder, tokenizer)
-    tokens = _tokens(recipe, texts, tokenizer, data)
-    student = start_student(recipe.student, teacher, recipe.seed, say, tokens)
-    _stages(recipe, data, run, say, seconds, teacher, folder, student, tokenizer, texts)
-    student_dev = dev_metrics(student, tokenizer, data)()
-    save_model(student, folder, run / "student")
+    place = run / "stages" / "vocabulary"
+    own = make_vocabulary(recipe.student.vocabulary, texts, data, folder, tokenizer, place, say)
+    tokens = _tokens(recipe, texts, own.tokenizer, data)
+    student = start_student(recipe.student, teacher, recipe.seed, say, tokens, own.cut)
+    _stages(recipe, data, run, say, seconds, teacher, folder, student, tokenizer, texts, own)
+    student_dev = dev_metrics(student, own.tokenizer, data)()
+    save_model(student, own.folder, run / "student")
     say(f"student on dev: {_show(student_dev)}")
     if recipe.ship.baselines:
-        _label_only(recipe, data, run, say, seconds, teacher, folder, tokenizer, tokens)
+        _label_only(recipe, data, run, say, seconds, teacher, tokens, own)
     dev = {"teacher": teacher_dev, "student": student_dev}
     with first_alone() as first:
         if first:
@@ -175,6 +179,7 @@ def _stages(
     student: PreTrainedModel,
     tokenizer: Tokenizer,
     texts: Dataset,
+    own: Vocabulary,
 ) -> None:
     """Run the layer stage, then the prediction stage."""
     config: Any = teacher.config
@@ -183,13 +188,19 @@ def _stages(
         int(student.config.num_hidden_layers),
         int(config.num_hidden_layers),
     )
-    collate = Collator(tokenizer.pad_id, int(config.num_attention_heads))
+    heads = int(config.num_attention_heads)
+    collate = (
+        Collator(tokenizer.pad_id, heads, own.new_ids())
+        if own.same
+        else Collator(own.tokenizer.pad_id, heads)
+    )
     for name, stage in (("layer", recipe.layer_stage), ("prediction", recipe.prediction_stage)):
         if stage.epochs == 0:
             continue
         hidden, scores = teacher_columns(stage, g)
         started = time.monotonic()
-        rows = tokenize(sample(texts, stage.rows, recipe.seed), tokenizer, data)
+        read = sample(texts, stage.rows, recipe.seed)
+        rows = tokenize(read, tokenizer, data)
         columns = add_teacher_outputs(
             rows,
             teacher,
@@ -200,6 +211,11 @@ def _stages(
             bf16=use_bf16(recipe.precision),
             say=say,
         )
+        if not own.same:
+            tokenizers = (own.tokenizer, tokenizer)
+            columns = align_rows(
+                tokenize(read, tokenizers[0], data), columns, read, tokenizers, data
+            )
         seconds[f"{name} outputs"] = time.monotonic() - started
         say(f"{name} stage: {stage.epochs:g} epochs, student layers 1..{len(g)} from {list(g)}")
         objective = Objective(student, stage, g, int(config.hidden_size), task=data.task)
@@ -215,7 +231,7 @@ def _stages(
             warmup=stage.warmup,
             seed=recipe.seed,
             bf16=use_bf16(recipe.precision),
-            evaluate=dev_metrics(student, tokenizer, data),
+            evaluate=dev_metrics(student, own.tokenizer, data),
             keep_best=data.metric if stage.prediction else None,
         )
         seconds[name] = time.monotonic() - started
@@ -264,9 +280,8 @@ def _label_only(
     say: Say,
     seconds: dict[str, float],
     teacher: PreTrainedModel,
-    folder: str,
-    tokenizer: Tokenizer,
     tokens: Tokens | None,
+    own: Vocabulary,
 ) -> None:
     """Train the same student from the same start on the labels alone, for as many steps."""
     if (run / "label_only" / "model.safetensors").is_file():
@@ -275,10 +290,10 @@ def _label_only(
     say(f"baseline: the same student on labels alone, {epochs:g} epochs, best on dev")
     stage = recipe.prediction_stage.model_copy(update={"epochs": epochs, "prediction": 0.0})
     started = time.monotonic()
-    model = start_student(recipe.student, teacher, recipe.seed, tokens=tokens)
-    fine_tune(model, tokenizer, data, run / "stages" / "label_only", stage=stage, recipe=recipe)
+    model = start_student(recipe.student, teacher, recipe.seed, tokens=tokens, cut=own.cut)
+    fine_tune(model, own.tokenizer, data, run / "stages" / "label_only", stage=stage, recipe=recipe)
     seconds["label_only"] = time.monotonic() - started
-    save_model(model, folder, run / "label_only")
+    save_model(model, own.folder, run / "label_only")
 
 
 def _write_run(

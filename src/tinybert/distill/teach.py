@@ -244,7 +244,13 @@ def _label_problems(model: PreTrainedModel, data: TaskData) -> list[str]:
 
 
 def save_model(model: PreTrainedModel, tokenizer_from: str | Path, folder: str | Path) -> None:
-    """Write a plain Hugging Face folder; the old one stays until the new one is whole."""
+    """Write a plain Hugging Face folder; the old one stays until the new one is whole.
+
+    Args:
+        model: The model.
+        tokenizer_from: A model's folder or hub id, or a folder of a tokenizer alone.
+        folder: The folder to write.
+    """
     with first_alone() as first:
         if first:
             _save_model(model, tokenizer_from, Path(folder))
@@ -255,6 +261,11 @@ def _save_model(model: PreTrainedModel, tokenizer_from: str | Path, place: Path)
     partial = place.with_name(f".{place.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     model.save_pretrained(partial)
-    save_tokenizer(tokenizer_from, partial)
+    alone = Path(tokenizer_from) / "tokenizer.json"
+    if alone.is_file() and not alone.with_name("config.json").is_file():
+        for name in ("tokenizer.json", "tokenizer_config.json"):
+            shutil.copyfile(alone.with_name(name), partial / name)
+    else:
+        save_tokenizer(tokenizer_from, partial)
     shutil.rmtree(place, ignore_errors=True)
     partial.rename(place)

@@ -7,7 +7,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import load_file, save_file
 from tqdm import tqdm
@@ -16,10 +15,11 @@ from tinybert.corpus import open_corpus
 from tinybert.data import load_saved
 from tinybert.distill.processes import is_first
 from tinybert.distill.published import BROKEN, reason
+from tinybert.distill.vocabularies import save_cut
 from tinybert.errors import ConfigError, UnsupportedModelError
 from tinybert.tables import read_table
 from tinybert.text import Tokenizer
-from tinybert.vocabulary import Cut, cut_vocabulary
+from tinybert.vocabulary import Cut, cut_rows, cut_vocabulary, renumber_config
 
 __all__ = ["trim"]
 
@@ -72,9 +72,9 @@ def trim(
     cut = cut_vocabulary(spec, needed)
     old = weights[table[0]]
     before = sum(value.size for value in weights.values())
-    weights[table[0]] = _rows(old, cut)
+    weights[table[0]] = cut_rows(old, cut)
     after = sum(value.size for value in weights.values())
-    _renumber(config, cut, source)
+    config = renumber_config(config, cut, source)
     _write(source, target, weights, config, cut)
     say(
         f"{len(cut.rows):,} of {len(old):,} pieces stay; "
@@ -126,29 +126,6 @@ def _needed(tokenizer: Tokenizer, texts: Iterable[str]) -> set[int]:
     return found
 
 
-def _rows(table: npt.NDArray[Any], cut: Cut) -> npt.NDArray[Any]:
-    """Return the smaller table, (V', E): each row the mean of the old rows it stands for."""
-    single = np.array([rows[0] for rows in cut.rows])
-    found: npt.NDArray[Any] = table[single]
-    for new, rows in enumerate(cut.rows):
-        if len(rows) > 1:
-            found[new] = table[list(rows)].astype(np.float32).mean(axis=0)
-    return found
-
-
-def _renumber(config: dict[str, Any], cut: Cut, source: Path) -> None:
-    """Give a config the smaller size and its special tokens their new ids."""
-    config["vocab_size"] = len(cut.rows)
-    for name, value in config.items():
-        if name.endswith("_token_id") and isinstance(value, int):
-            config[name] = cut.new_ids.get(value, value)
-    pad = config.get("pad_token_id")
-    if "roberta" in str(config.get("model_type")) and cut.new_ids.get(pad or 0) != pad:
-        raise UnsupportedModelError(
-            f"{source} counts positions from its padding token's id, {pad}, which would change"
-        )
-
-
 def _write(
     source: Path,
     target: Path,
@@ -162,14 +139,9 @@ def _write(
     shutil.copytree(source, partial, ignore=shutil.ignore_patterns("*.safetensors", *_STALE))
     try:
         save_file(weights, partial / "model.safetensors", metadata={"format": "pt"})
-        for name, content in (("config.json", config), ("tokenizer.json", cut.tokenizer)):
-            text = json.dumps(content, indent=2, ensure_ascii=False)
-            (partial / name).write_text(text + "\n", encoding="utf-8")
-        settings = partial / "tokenizer_config.json"
-        if settings.is_file():
-            about = json.loads(settings.read_text(encoding="utf-8"))
-            about.pop("added_tokens_decoder", None)
-            settings.write_text(json.dumps(about, indent=2, ensure_ascii=False), encoding="utf-8")
+        text = json.dumps(config, indent=2, ensure_ascii=False)
+        (partial / "config.json").write_text(text + "\n", encoding="utf-8")
+        save_cut(cut, source, partial)
         if target.is_dir():
             target.rmdir()
         target.parent.mkdir(parents=True, exist_ok=True)
