@@ -93,6 +93,7 @@ def teach(recipe: Any) -> None:
     epilog=examples(
         "tinybert distill --data messages.csv --layers 3 --out runs/messages",
         "tinybert distill --recipe recipes/helpdesk.toml --set student.layers=[0,5]",
+        "tinybert distill --data messages.csv --layers 2 --embedding 96 --vocabulary texts",
         "tinybert distill --task glue/mrpc --data mrpc --layers 3 --out runs/mrpc",
         "tinybert distill --data messages.csv --unlabelled log.txt --set augment.source=embeddings",
         "tinybert distill --task tagging --data conll/ --layers 3 --out runs/entities",

@@ -60,6 +60,13 @@ FLAGS: tuple[tuple[str, str, str | None, Any, str], ...] = (
     ("--heads", "student.heads", None, int, "Attention heads of the student."),
     ("--intermediate", "student.intermediate", None, int, "Feed-forward width of the student."),
     ("--embedding", "student.embedding", None, int, "Width of word embeddings, below --hidden."),
+    (
+        "--prune-intermediate",
+        "pruning.intermediate",
+        None,
+        int,
+        "Feed-forward width after pruning by the loss.",
+    ),
     ("--vocabulary", "student.vocabulary", None, str, "texts (their pieces alone) or a number."),
     ("--student-from", "student.base", None, str, "Encoder written by `general`."),
     ("--teach-epochs", "teacher.epochs", None, float, "Epochs of the teacher's fine-tuning."),

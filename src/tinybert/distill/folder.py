@@ -6,6 +6,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from tinybert._version import __version__
 from tinybert.distill import recipe as recipes
 from tinybert.distill.processes import first_alone
@@ -32,7 +34,7 @@ def open_folder(recipe: Any) -> Path:
     run = Path(recipe.out)
     path = run / "recipe.toml"
     if path.is_file():
-        old = tomllib.loads(path.read_text(encoding="utf-8"))
+        old = _resolved(recipe, tomllib.loads(path.read_text(encoding="utf-8")))
         new = recipe.model_dump(exclude_none=True, mode="json")
         changed = sorted(_differences(old, new))
         if changed:
@@ -51,6 +53,15 @@ def versions() -> dict[str, str]:
     """Return the versions that decide what a run makes."""
     found = {"tinybert": __version__, "python": platform.python_version()}
     return found | {name: metadata.version(name) for name in _PACKAGES}
+
+
+def _resolved(recipe: Any, old: dict[str, Any]) -> dict[str, Any]:
+    """Give settings that an older version did not know the value that they have unless set."""
+    try:
+        found = type(recipe).model_validate(old)
+    except ValidationError:
+        return old
+    return dict(found.model_dump(exclude_none=True, mode="json"))
 
 
 def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:

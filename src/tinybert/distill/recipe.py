@@ -17,6 +17,7 @@ __all__ = [
     "EncoderSettings",
     "LayerStage",
     "PredictionStage",
+    "PruningSettings",
     "Recipe",
     "RunSettings",
     "Section",
@@ -187,6 +188,20 @@ class PredictionStage(Stage):
     prediction: float = Field(1.0, ge=0)
 
 
+class PruningSettings(Section):
+    """Feed-forward neurons left out after the layer stage, by what its loss feels of them.
+
+    ``intermediate`` says how many of each layer stay; without it nothing is pruned. So many
+    ``rows`` of the texts say which; ``epochs`` more of the layer stage heal the student before the
+    prediction stage. ``heads`` cannot be pruned (see ``distill.prune.check_pruning``).
+    """
+
+    intermediate: int | None = Field(None, ge=1)
+    heads: int | None = Field(None, ge=1)
+    rows: int = Field(512, ge=1)
+    epochs: float = Field(3.0, ge=0)
+
+
 class ShipSettings(Section):
     """What goes into the artifact and which limits it must hold."""
 
@@ -213,6 +228,7 @@ class Recipe(RunSettings):
     student: StudentSettings = StudentSettings()
     augment: AugmentSettings = AugmentSettings()
     layer_stage: LayerStage = LayerStage()
+    pruning: PruningSettings = PruningSettings()
     prediction_stage: PredictionStage = PredictionStage()
     ship: ShipSettings = ShipSettings()
 

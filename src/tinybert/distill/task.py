@@ -13,17 +13,17 @@ from transformers import PreTrainedModel, set_seed
 from tinybert import data as data_room
 from tinybert.artifact import write_atomic
 from tinybert.data import TaskData
-from tinybert.distill.aligned import align_rows
 from tinybert.distill.augment import augmented_rows
 from tinybert.distill.crops import add_crops, sample
 from tinybert.distill.folder import open_folder, versions
 from tinybert.distill.infer import load_classifier, load_report, resolve, save_tokenizer
 from tinybert.distill.label import write_rows
-from tinybert.distill.objective import Objective, teacher_columns
-from tinybert.distill.outputs import Collator, add_teacher_outputs, tokenize
+from tinybert.distill.outputs import tokenize
 from tinybert.distill.processes import first_alone, spoken_once
 from tinybert.distill.proposals import check_source
+from tinybert.distill.prune import check_pruning, keep_neurons, largest_neurons
 from tinybert.distill.recipe import Recipe, Stage
+from tinybert.distill.stages import Lessons, run_stages
 from tinybert.distill.start import check_base, start_student, tokens_of
 from tinybert.distill.teach import (
     check_teacher,
@@ -35,12 +35,10 @@ from tinybert.distill.teach import (
     settings_for,
 )
 from tinybert.distill.texts import extend, load_data, say_cut_words
-from tinybert.distill.trainer import run_stage, use_bf16
 from tinybert.distill.vocabularies import Vocabulary, make_vocabulary
 from tinybert.errors import ConfigError
 from tinybert.factorized import Tokens
 from tinybert.heads import head_for
-from tinybert.mapping import layer_map
 from tinybert.mean_layer import add_mean_layer
 from tinybert.student import DROPOUTS
 from tinybert.tables import read_table
@@ -102,7 +100,9 @@ def distill(recipe: Recipe, say: Say = print) -> Path:
     own = make_vocabulary(recipe.student.vocabulary, texts, data, folder, tokenizer, place, say)
     tokens = _tokens(recipe, texts, own.tokenizer, data)
     student = start_student(recipe.student, teacher, recipe.seed, say, tokens, own.cut)
-    _stages(recipe, data, run, say, seconds, teacher, folder, student, tokenizer, texts, own)
+    check_pruning(recipe.pruning, student)
+    lessons = Lessons(recipe, data, run, teacher, folder, tokenizer, texts, own, say)
+    run_stages(lessons, student, seconds)
     student_dev = dev_metrics(student, own.tokenizer, data)()
     save_model(student, own.folder, run / "student")
     say(f"student on dev: {_show(student_dev)}")
@@ -168,76 +168,6 @@ def _read(source: str, say: Say, *, head: str, **settings: Any) -> PreTrainedMod
     return loaded.model
 
 
-def _stages(
-    recipe: Recipe,
-    data: TaskData,
-    run: Path,
-    say: Say,
-    seconds: dict[str, float],
-    teacher: PreTrainedModel,
-    folder: str,
-    student: PreTrainedModel,
-    tokenizer: Tokenizer,
-    texts: Dataset,
-    own: Vocabulary,
-) -> None:
-    """Run the layer stage, then the prediction stage."""
-    config: Any = teacher.config
-    g = layer_map(
-        recipe.student.mapping,
-        int(student.config.num_hidden_layers),
-        int(config.num_hidden_layers),
-    )
-    heads = int(config.num_attention_heads)
-    collate = (
-        Collator(tokenizer.pad_id, heads, own.new_ids())
-        if own.same
-        else Collator(own.tokenizer.pad_id, heads)
-    )
-    for name, stage in (("layer", recipe.layer_stage), ("prediction", recipe.prediction_stage)):
-        if stage.epochs == 0:
-            continue
-        hidden, scores = teacher_columns(stage, g)
-        started = time.monotonic()
-        read = sample(texts, stage.rows, recipe.seed)
-        rows = tokenize(read, tokenizer, data)
-        columns = add_teacher_outputs(
-            rows,
-            teacher,
-            folder,
-            pad_id=tokenizer.pad_id,
-            hidden=hidden,
-            scores=scores,
-            bf16=use_bf16(recipe.precision),
-            say=say,
-        )
-        if not own.same:
-            tokenizers = (own.tokenizer, tokenizer)
-            columns = align_rows(
-                tokenize(read, tokenizers[0], data), columns, read, tokenizers, data
-            )
-        seconds[f"{name} outputs"] = time.monotonic() - started
-        say(f"{name} stage: {stage.epochs:g} epochs, student layers 1..{len(g)} from {list(g)}")
-        objective = Objective(student, stage, g, int(config.hidden_size), task=data.task)
-        started = time.monotonic()
-        run_stage(
-            run / "stages" / name,
-            objective,
-            columns,
-            collate,
-            epochs=stage.epochs,
-            learning_rate=stage.learning_rate,
-            batch_size=stage.batch_size,
-            warmup=stage.warmup,
-            seed=recipe.seed,
-            bf16=use_bf16(recipe.precision),
-            evaluate=dev_metrics(student, own.tokenizer, data),
-            keep_best=data.metric if stage.prediction else None,
-        )
-        seconds[name] = time.monotonic() - started
-        student.eval()
-
-
 def _texts(
     recipe: Recipe,
     data: TaskData,
@@ -287,10 +217,14 @@ def _label_only(
     if (run / "label_only" / "model.safetensors").is_file():
         return
     epochs = recipe.layer_stage.epochs + recipe.prediction_stage.epochs
+    pruned = recipe.pruning.intermediate
+    epochs += recipe.pruning.epochs if pruned is not None else 0
     say(f"baseline: the same student on labels alone, {epochs:g} epochs, best on dev")
     stage = recipe.prediction_stage.model_copy(update={"epochs": epochs, "prediction": 0.0})
     started = time.monotonic()
     model = start_student(recipe.student, teacher, recipe.seed, tokens=tokens, cut=own.cut)
+    if pruned is not None:
+        keep_neurons(model, largest_neurons(model, pruned))
     fine_tune(model, own.tokenizer, data, run / "stages" / "label_only", stage=stage, recipe=recipe)
     seconds["label_only"] = time.monotonic() - started
     save_model(model, own.folder, run / "label_only")

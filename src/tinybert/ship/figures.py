@@ -168,7 +168,7 @@ def _parity(run: Run) -> dict[str, Any]:
 
 def _logs(folder: Path) -> dict[str, Sequence[Mapping[str, Any]]]:
     """Return the log of each stage, in the order they ran."""
-    order = ("teach", "layer", "prediction", "label_only")
+    order = ("teach", "layer", "healing", "prediction", "label_only")
     paths = {name: folder / "stages" / name / "log.json" for name in order}
     return {
         name: json.loads(path.read_text(encoding="utf-8"))

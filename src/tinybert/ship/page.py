@@ -20,6 +20,7 @@ _TEMPLATE = Path(__file__).with_name("report.html.j2")
 _STAGES = {
     "teach": "Teaching the teacher",
     "layer": "Layer stage",
+    "healing": "Healing after pruning",
     "prediction": "Prediction stage",
     "label_only": "Student without a teacher",
 }

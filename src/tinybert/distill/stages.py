@@ -1,0 +1,138 @@
+"""The stages of a task-specific distillation: layers, pruning and healing, prediction."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from transformers import PreTrainedModel
+
+from tinybert.data import TaskData
+from tinybert.distill.aligned import align_rows
+from tinybert.distill.crops import sample
+from tinybert.distill.objective import Objective, teacher_columns
+from tinybert.distill.outputs import Collator, add_teacher_outputs, tokenize
+from tinybert.distill.prune import prune
+from tinybert.distill.recipe import Recipe, Stage
+from tinybert.distill.teach import dev_metrics
+from tinybert.distill.trainer import run_stage, use_bf16
+from tinybert.distill.vocabularies import Vocabulary
+from tinybert.mapping import layer_map
+from tinybert.text import Tokenizer
+
+__all__ = ["Lessons", "run_stages"]
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """What a student learns from.
+
+    Args:
+        recipe: Every setting.
+        data: The task; dev is measured.
+        run: The run's folder.
+        teacher, folder, tokenizer: The teacher, where it lies and what it reads with.
+        texts: All texts that it answers.
+        own: What the student reads with.
+        say: Told of each step.
+    """
+
+    recipe: Recipe
+    data: TaskData
+    run: Path
+    teacher: PreTrainedModel
+    folder: str
+    tokenizer: Tokenizer
+    texts: Dataset
+    own: Vocabulary
+    say: Callable[[str], None]
+
+    def rows(self, stage: Stage, layer_map: tuple[int, ...]) -> Dataset:
+        """Return what the student reads in a stage, the teacher's outputs beside it."""
+        hidden, scores = teacher_columns(stage, layer_map)
+        read = sample(self.texts, stage.rows, self.recipe.seed)
+        columns = add_teacher_outputs(
+            tokenize(read, self.tokenizer, self.data),
+            self.teacher,
+            self.folder,
+            pad_id=self.tokenizer.pad_id,
+            hidden=hidden,
+            scores=scores,
+            bf16=use_bf16(self.recipe.precision),
+            say=self.say,
+        )
+        if self.own.same:
+            return columns
+        tokenizers = (self.own.tokenizer, self.tokenizer)
+        own = tokenize(read, self.own.tokenizer, self.data)
+        return align_rows(own, columns, read, tokenizers, self.data)
+
+    def collator(self) -> Collator:
+        """Return what turns those rows into batches."""
+        heads = int(self.teacher.config.num_attention_heads)
+        if self.own.same:
+            return Collator(self.tokenizer.pad_id, heads, self.own.new_ids())
+        return Collator(self.own.tokenizer.pad_id, heads)
+
+
+def run_stages(lessons: Lessons, student: PreTrainedModel, seconds: dict[str, float]) -> None:
+    """Run the layer stage, pruning and healing where they are asked for, the prediction stage.
+
+    Args:
+        lessons: What is learned.
+        student: The model that learns, in place.
+        seconds: What each stage took is added here.
+    """
+    recipe, say = lessons.recipe, lessons.say
+    config: Any = lessons.teacher.config
+    layers = int(student.config.num_hidden_layers)
+    g = layer_map(recipe.student.mapping, layers, int(config.num_hidden_layers))
+    before: Objective | None = None
+    for name, stage in _planned(recipe):
+        started = time.monotonic()
+        rows = lessons.rows(stage, g)
+        seconds[f"{name} outputs"] = time.monotonic() - started
+        objective = Objective(student, stage, g, int(config.hidden_size), task=lessons.data.task)
+        started = time.monotonic()
+        if name == "healing":
+            if before is not None:
+                objective.projections.load_state_dict(before.projections.state_dict())
+            place = lessons.run / "stages" / name
+            prune(objective, rows, lessons.collator(), recipe.pruning, place, recipe.seed, say)
+        say(f"{name} stage: {stage.epochs:g} epochs, student layers 1..{len(g)} from {list(g)}")
+        _train(lessons, name, stage, objective, rows)
+        seconds[name] = time.monotonic() - started
+        student.eval()
+        before = objective
+
+
+def _planned(recipe: Recipe) -> list[tuple[str, Stage]]:
+    """Return the stages that a recipe asks for, in their order."""
+    healing = recipe.layer_stage.model_copy(update={"epochs": recipe.pruning.epochs})
+    stages: list[tuple[str, Stage]] = [("layer", recipe.layer_stage), ("healing", healing)]
+    stages.append(("prediction", recipe.prediction_stage))
+    pruned = recipe.pruning.intermediate is not None
+    return [(n, s) for n, s in stages if (pruned if n == "healing" else s.epochs > 0)]
+
+
+def _train(lessons: Lessons, name: str, stage: Stage, objective: Objective, rows: Dataset) -> None:
+    """Train for the epochs of a stage, if any."""
+    if stage.epochs == 0:
+        return
+    recipe = lessons.recipe
+    run_stage(
+        lessons.run / "stages" / name,
+        objective,
+        rows,
+        lessons.collator(),
+        epochs=stage.epochs,
+        learning_rate=stage.learning_rate,
+        batch_size=stage.batch_size,
+        warmup=stage.warmup,
+        seed=recipe.seed,
+        bf16=use_bf16(recipe.precision),
+        evaluate=dev_metrics(objective.student, lessons.own.tokenizer, lessons.data),
+        keep_best=lessons.data.metric if stage.prediction else None,
+    )
