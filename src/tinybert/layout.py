@@ -9,7 +9,7 @@ from torch import nn
 from tinybert.errors import UnsupportedModelError
 from tinybert.heads import head_of
 
-__all__ = ["Layout", "guess_type", "layout_of"]
+__all__ = ["Layout", "guess_type", "layout_of", "sizes_of"]
 
 _WIDE = "embeddings_project"
 _RENAMED = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
@@ -132,6 +132,20 @@ def layout_of(config: Any) -> Layout:
             f"wanted one of {', '.join(_LAYOUTS)}"
         )
     return _LAYOUTS[kind]
+
+
+def sizes_of(config: Any) -> dict[str, int]:
+    """Return layers, widths, heads and vocabulary of a config, as far as they are known there."""
+    found = {
+        "layers": config.num_hidden_layers,
+        "hidden": config.hidden_size,
+        "heads": config.num_attention_heads,
+        "vocabulary": config.vocab_size,
+        "embedding": getattr(config, "embedding_size", config.hidden_size),
+    }
+    if config.model_type in _LAYOUTS:
+        found["intermediate"] = getattr(config, _LAYOUTS[config.model_type].intermediate)
+    return {name: int(value) for name, value in found.items()}
 
 
 def guess_type(config: dict[str, Any], names: Iterable[str]) -> str | None:

@@ -39,6 +39,7 @@ from tinybert.distill.vocabularies import Vocabulary, make_vocabulary
 from tinybert.errors import ConfigError
 from tinybert.factorized import Tokens
 from tinybert.heads import head_for
+from tinybert.layout import sizes_of
 from tinybert.mean_layer import add_mean_layer
 from tinybert.student import DROPOUTS
 from tinybert.tables import read_table
@@ -250,6 +251,7 @@ def _write_run(
         "max_length": recipe.max_length,
         "teacher": teacher,
         "student_layers": int(student.config.num_hidden_layers),
+        "sizes": sizes_of(student.config),
         "seed": recipe.seed,
         "data": {name: len(rows) for name, rows in data.splits().items()},
         "dev": dev,

@@ -10,6 +10,7 @@ from tinybert.artifact import CARD, check_files, read_card
 from tinybert.distill.infer import resolve
 from tinybert.distill.published import read_config
 from tinybert.errors import ArtifactError
+from tinybert.layout import sizes_of
 from tinybert.runtime.engines import engine_name
 
 __all__ = ["info"]
@@ -94,13 +95,7 @@ def _model(place: Path) -> dict[str, Any]:
 def _sizes(place: Path) -> dict[str, Any]:
     """Return layers, widths and vocabulary of a config."""
     config = read_config(place)
-    return {
-        "architecture": config.model_type,
-        "layers": config.num_hidden_layers,
-        "hidden": config.hidden_size,
-        "heads": config.num_attention_heads,
-        "vocabulary": config.vocab_size,
-    }
+    return {"architecture": config.model_type, **sizes_of(config)}
 
 
 def _megabytes(place: Path) -> dict[str, float]:

@@ -38,7 +38,14 @@ def write_model_card(folder: str | Path) -> Path:
     place = Path(folder)
     card = read_card(place)
     path = place / "README.md"
-    parts = [_front_matter(card), _about(card), _use(card), _quality(card), _files(place)]
+    parts = [
+        _front_matter(card),
+        _about(card),
+        *_sizes(place),
+        _use(card),
+        _quality(card),
+        _files(place),
+    ]
     write_atomic(path, "\n".join(parts).encode())
     return path
 
@@ -64,6 +71,21 @@ def _about(card: Card) -> str:
         f"# A tiny student\n\nThis model of {card.parameters / 1e6:.1f} M parameters {_does(card)}."
         f"{teacher} {_limit(card)}\n"
     )
+
+
+def _sizes(folder: Path) -> list[str]:
+    """Say how large an encoder's parts are, where its config tells."""
+    path = folder / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    names = ("num_hidden_layers", "hidden_size", "intermediate_size", "vocab_size")
+    if not all(isinstance(config.get(name), int) for name in names):
+        return []
+    layers, hidden, inner, pieces = (config[name] for name in names)
+    width = config.get("embedding_size", hidden)
+    return [
+        f"Layers: {layers}. Width: {hidden}, in the feed-forward {inner:,}. Vocabulary: "
+        f"{pieces:,} pieces, embeddings {width} wide.\n"
+    ]
 
 
 def _does(card: Card) -> str:
