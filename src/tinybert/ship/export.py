@@ -259,5 +259,7 @@ def _write_onnx(graph: nn.Module, path: Path, *, types: bool, output: str) -> No
             verbose=False,
         )
         assert program is not None
+        for node in program.model.graph.all_nodes():
+            node.metadata_props.clear()
         program.save(str(path), external_data=False)
     logging.getLogger().setLevel(level)
