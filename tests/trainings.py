@@ -3,12 +3,14 @@
 import json
 import multiprocessing
 import os
+import shutil
 import socket
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from tinybert.artifact import Card, write_card
 from tinybert.distill import augment, general_recipe, task, trainer
 from tinybert.distill import recipe as recipes
 from tinybert.distill.general import general
@@ -22,6 +24,30 @@ def distilled(settings: Mapping[str, Any]) -> None:
 
 def generally_distilled(settings: Mapping[str, Any]) -> None:
     general(general_recipe.load(None, settings), lambda _: None)
+
+
+def copied(student: Path, artifact: Path, *_: Any) -> None:
+    """Stand in for an export: the student itself."""
+    shutil.copytree(student, artifact)
+
+
+def shipped(run: Path, recipe: Any, say: Any) -> Path:
+    """Stand in for an export that is compared: the student, with a card of its dev metric."""
+    copied(run / "student", run / "artifact")
+    about = json.loads((run / "run.json").read_text())
+    parity = {"artifact": about["dev"]["student"]["accuracy"]}
+    card = Card("classification", tuple(about["labels"]), False, 32, parity=parity)
+    write_card(run / "artifact", card)
+    return run / "artifact"
+
+
+def planned(settings: Mapping[str, Any]) -> None:
+    from tinybert.ship import costs, planner, runs
+
+    costs.latency_ms, costs.write_artifact, runs.ship = lambda *_: 1.0, copied, shipped
+    rest = dict(settings)
+    limits, space = rest.pop("limits"), rest.pop("space")
+    planner.plan(recipes.load(None, rest), space=space, say=lambda _: None, **limits)
 
 
 def together(settings: Mapping[str, Any], folder: Path, count: int = 2) -> None:

@@ -10,6 +10,7 @@ import typer
 from tinybert._version import __version__
 from tinybert.console import Group, complain, examples, read_data, show, show_report
 from tinybert.flags import embed_flags, general_flags, recipe_flags
+from tinybert.planning import PLANNING
 from tinybert.writing import WRITING
 
 __all__ = ["app", "main"]
@@ -387,7 +388,7 @@ def info(
         show(found)
 
 
-for _command, _shown in WRITING.items():
+for _command, _shown in (PLANNING | WRITING).items():
     app.command(epilog=examples(*_shown))(_command)
 
 

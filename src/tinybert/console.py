@@ -14,7 +14,8 @@ from tinybert.errors import ConfigError, MissingExtraError, TinyBertError
 
 __all__ = ["Group", "complain", "examples", "read_data", "show", "show_report"]
 
-_RESUMED = ("demo", "teach", "distill", "general", "seq2seq")
+_RESUMED = ("demo", "teach", "distill", "general", "plan", "seq2seq")
+_EXTRAS = {"ctranslate2": "seq2seq", "optuna": "plan"}
 _TRAINING = {
     "accelerate",
     "datasets",
@@ -47,9 +48,9 @@ class Group(TyperGroup):
             sys.exit(2)
         except ModuleNotFoundError as error:
             package = (error.name or "").partition(".")[0]
-            if package not in _TRAINING and package != "ctranslate2":
+            if package not in _TRAINING and package not in _EXTRAS:
                 raise
-            extra = "train" if package in _TRAINING else "seq2seq"
+            extra = _EXTRAS.get(package, "train")
             missing = MissingExtraError(
                 f"this command needs the package {package}, which is not installed; "
                 f"run: pip install 'tinybert[{extra}]'"

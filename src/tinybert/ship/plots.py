@@ -1,6 +1,7 @@
 """The report's plots as inline SVG whose lines and letters take the page's color."""
 
 import io
+import math
 import re
 import warnings
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,15 @@ from tinybert.metrics import Calibration
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["COLORS", "confusion_matrix", "losses", "quality_against", "reliability", "values"]
+__all__ = [
+    "COLORS",
+    "confusion_matrix",
+    "losses",
+    "pareto",
+    "quality_against",
+    "reliability",
+    "values",
+]
 
 Array = npt.NDArray[Any]
 
@@ -90,6 +99,56 @@ def quality_against(
         axes.set_xlabel(unit)
         axes.set_ylabel(f"{metric}, %")
         return _svg(figure, f"{metric} against {unit}")
+
+
+def pareto(
+    points: Sequence[tuple[float, float, str]],
+    *,
+    unit: str,
+    metric: str,
+    limit: float | None = None,
+    wanted: float | None = None,
+    teacher: float,
+) -> str:
+    """Draw candidates' quality (up) against a cost (right), and the front that none is better than.
+
+    Args:
+        points: Cost, quality (0..1) and kind (``tried``, ``shipped`` or ``chosen``) of each.
+        unit: What the cost is.
+        metric: What the quality is.
+        limit: Largest cost that is allowed.
+        wanted: Least quality that is wanted.
+        teacher: The teacher's quality.
+    """
+    looks = {"tried": ("#8a8f98", 30), "shipped": (COLORS["student"], 50)}
+    looks["chosen"] = (COLORS["artifact"], 130)
+    front, best = [], -math.inf
+    for cost, quality, _ in sorted(points, key=lambda point: (point[0], -point[1])):
+        if quality > best:
+            best = quality
+            front.append((cost, 100 * quality))
+    with _style():
+        figure = Figure(figsize=(5.4, 3.6), layout="constrained")
+        axes = figure.subplots()
+        axes.margins(x=0.12, y=0.15)
+        if front:
+            axes.step(*zip(*front, strict=True), where="post", color=_INK, alpha=0.35, linewidth=1)
+        for kind, (color, size) in looks.items():
+            of_kind = [(cost, 100 * quality) for cost, quality, k in points if k == kind]
+            if of_kind:
+                marker = "*" if kind == "chosen" else "o"
+                at = np.asarray(of_kind).T
+                axes.scatter(at[0], at[1], s=size, color=color, marker=marker, label=kind, zorder=3)
+        axes.axhline(100 * teacher, color=COLORS["teacher"], linewidth=1.2, label="teacher")
+        line: dict[str, Any] = {"color": COLORS["label_only"], "linestyle": "--", "linewidth": 1.2}
+        if wanted is not None:
+            axes.axhline(100 * wanted, **line)
+        if limit is not None:
+            axes.axvline(limit, **line, label="limit")
+        axes.set_xlabel(unit)
+        axes.set_ylabel(f"{metric}, %")
+        axes.legend(loc="lower right", frameon=False)
+        return _svg(figure, f"Candidates: {metric} against {unit}")
 
 
 def confusion_matrix(table: Sequence[Sequence[int]], labels: Sequence[str], *, name: str) -> str:

@@ -1,0 +1,288 @@
+"""Whole plans on a tiny teacher: limits, halving, time, resuming, and what is written."""
+
+import json
+import shutil
+import tomllib
+import types
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("optuna")
+
+import tinybert
+import trainings
+from tinybert.artifact import read_card
+from tinybert.distill import recipe as recipes
+from tinybert.errors import ArtifactError, ConfigError
+from tinybert.ship import costs, plan_page, planner, runs, search
+
+SPACE = {"student.layers": [1, 3], "student.hidden": [16, 32], "ship.trim": [False]}
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch, request):
+    """Latency by the number of layers, so that no processes start and every run has the same."""
+
+    def by_layers(artifact, _):
+        about = json.loads((Path(artifact) / "config.json").read_text())
+        return about["num_hidden_layers"] * about["hidden_size"] / 100
+
+    monkeypatch.setattr(costs, "latency_ms", by_layers)
+    if "exported" not in request.fixturenames:
+        monkeypatch.setattr(costs, "write_artifact", trainings.copied)
+        monkeypatch.setattr(runs, "ship", trainings.shipped)
+
+
+@pytest.fixture
+def exported():
+    """Export, quantize and compare for once; other tests copy the student instead."""
+
+
+@pytest.fixture
+def asked(taught, tmp_path):
+    """Overrides of a recipe for a plan in tmp_path."""
+    return taught | {"out": str(tmp_path / "plan"), "ship.max_flips": 0.2, "ship.max_drop": 0.2}
+
+
+def planned(asked, said=None, space=SPACE, **limits):
+    say = (lambda _: None) if said is None else said.append
+    return planner.plan(recipes.load(None, asked), space=space, say=say, **limits)
+
+
+def read(folder):
+    return json.loads((folder / "plan.json").read_text())
+
+
+def by_name(folder):
+    return {one["name"]: one for one in read(folder)["candidates"]}
+
+
+def test_the_best_that_fits_is_chosen_and_made_again_by_its_recipe(asked, exported):
+    folder = planned(asked, max_ms=0.6)
+    about, found = read(folder), by_name(folder)
+    assert len(found) == 4
+    over = found["layers-3_hidden-32"]
+    assert (over["state"], over["why"], over["quality"]) == ("over", "max_ms", {})
+    assert {one["state"] for one in found.values()} <= {"over", "chosen", "trained", "stopped"}
+    best = found[about["chosen"]]
+    assert best["quality"].keys() == {"0.25", "0.5", "1"}
+    assert best["artifact"] == max(one["artifact"] or 0 for one in found.values())
+    assert best["ms"] <= 0.6
+    assert about["teacher"]["dev"]["accuracy"] > 0.8
+    assert best["artifact"] > 0.6
+    artifact = folder / "artifact"
+    assert read_card(artifact).parity["passed"]
+    size = sum(path.stat().st_size for path in artifact.rglob("*") if path.is_file())
+    assert best["mb"] == pytest.approx(size / 1e6, abs=0.002)
+    assert tinybert.load(artifact)("a great film").label in ("bad", "good", "odd")
+    again = recipes.load(folder / "recipe.toml")
+    assert again.student.layers == best["settings"]["student.layers"]
+    assert again.student.hidden == best["settings"]["student.hidden"]
+    assert (again.layer_stage.epochs, again.prediction_stage.epochs) == (2, 4)
+    page = (folder / "plan.html").read_text()
+    assert page.count("<svg") == 2
+    assert all(name in page for name in found)
+
+
+def test_trimming_is_a_choice_of_its_own_and_trains_nothing_twice(asked, monkeypatch):
+    trained = []
+    distill = runs.task.distill
+    monkeypatch.setattr(
+        runs.task, "distill", lambda recipe, say: trained.append(recipe.out) or distill(recipe, say)
+    )
+    space = {"student.layers": [1], "student.hidden": [32], "ship.trim": [False, True]}
+    folder = planned(asked, space=space, max_mb=9)
+    found = by_name(folder)
+    assert len(trained) == len(set(trained)) == 3
+    whole, cut = found["layers-1_hidden-32"], found["layers-1_hidden-32_trim"]
+    assert cut["mb"] < whole["mb"] + 0.01
+    assert cut["quality"].keys() == whole["quality"].keys()
+    assert cut["ms"] == whole["ms"]
+
+
+def test_the_smallest_that_keeps_enough_is_chosen(asked):
+    said = []
+    folder = planned(asked, said, keep=0.5)
+    found = by_name(folder)
+    chosen = found[read(folder)["chosen"]]
+    top = read(folder)["teacher"]["dev"]["accuracy"]
+    assert chosen["artifact"] >= 0.5 * top
+    smaller = [one for one in found.values() if one["mb"] < chosen["mb"]]
+    assert all(one["state"] in ("short", "stopped") for one in smaller)
+    assert any(one["state"] == "larger" and not one["quality"] for one in found.values())
+    assert said[-1].startswith(f"chosen: {chosen['name']}")
+
+
+def test_nothing_keeps_enough(asked, monkeypatch):
+    monkeypatch.setattr(runs.Runs, "_quality", lambda *_: 0.4)
+    space = SPACE | {"student.layers": [1], "student.hidden": [16]}
+    with pytest.raises(
+        ConfigError, match=r"no candidate that fits keeps 100 % of the teacher's"
+    ) as e:
+        planned(
+            asked | {"layer_stage.epochs": 0.2, "prediction_stage.epochs": 0.2}, space=space, keep=1
+        )
+    assert "layers-1_hidden-16 with" in str(e.value)
+    assert "give --keep " in str(e.value)
+    assert read(Path(asked["out"]))["chosen"] is None
+
+
+def test_nothing_fits_and_nothing_trains(asked):
+    with pytest.raises(ConfigError) as raised:
+        planned(asked, max_mb=0.01, max_ms=0.2)
+    message = str(raised.value)
+    assert message.startswith("of 4 candidates 4 are over 0.01 MB and ")
+    assert "3 are over 0.2 ms; the smallest, layers-1_hidden-16, has" in message
+    assert "raise --max-ms" not in message
+    folder = Path(asked["out"])
+    assert {one["state"] for one in read(folder)["candidates"]} == {"over"}
+    assert not (folder / "runs").exists()
+    assert (folder / "plan.html").is_file()
+    least = min(read(folder)["candidates"], key=lambda one: one["mb"])
+    assert least["measured"]
+    raised_to = float(message.split("raise --max-mb to ")[1].split(",")[0])
+    assert least["mb"] <= raised_to < 1.2 * least["mb"]
+
+
+def test_estimates_are_near_what_is_measured(asked, tmp_path):
+    with pytest.raises(ConfigError):
+        planned(asked, max_mb=0.01)
+    guessed = by_name(Path(asked["out"]))
+    planned(asked | {"out": str(tmp_path / "other")}, max_mb=9, minutes=1e-6)
+    assert sum(one["measured"] for one in guessed.values()) == 1
+    from tinybert.ship.candidates import Candidate
+
+    recipe = recipes.load(None, asked | {"out": str(tmp_path / "other")})
+    ready = runs.prepare(recipe, tmp_path / "other", lambda _: None)
+    made, sizes = planner.candidates(recipe, ready.teacher, SPACE)
+    scale = costs.Costs(recipe, ready.shared, ready.source, ready.teacher, ready.data, sizes)
+    for one in made:
+        assert isinstance(one, Candidate)
+        scale.measure(one, made)
+        assert guessed[one.name]["mb"] == pytest.approx(one.mb, rel=0.35)
+
+
+def test_time_ends_and_the_same_command_goes_on(asked):
+    said = []
+    folder = planned(asked, said, max_mb=9, minutes=1e-6)
+    about = read(folder)
+    first = by_name(folder)[about["chosen"]]
+    assert (first["shipped"], list(first["quality"])) == ("0.25", ["0.25"])
+    assert "after a quarter of the epochs; time ended" in about["verdict"]
+    assert "the same command goes on" in said[-1]
+    assert recipes.load(folder / "recipe.toml").prediction_stage.epochs == 1
+    planned(asked, max_mb=9)
+    about = read(folder)
+    assert by_name(folder)[about["chosen"]]["shipped"] == "1"
+    assert recipes.load(folder / "recipe.toml").prediction_stage.epochs == 4
+    assert "time ended" not in about["verdict"]
+
+
+def test_a_killed_plan_ends_as_a_whole_one(asked, tmp_path, kill_at_checkpoint):
+    whole = planned(asked | {"out": str(tmp_path / "whole")}, max_mb=9)
+    killed = Path(asked["out"])
+    largest = killed / "runs" / "layers-3_hidden-32"
+    stage = largest / "epochs-1" / "stages" / "prediction"
+    kill_at_checkpoint(trainings.planned, asked | {"limits": {"max_mb": 9}, "space": SPACE}, stage)
+    before = by_name(killed)["layers-3_hidden-32"]["quality"]
+    assert before.keys() == {"0.25", "0.5"}
+    planned(asked, max_mb=9)
+    a, b = by_name(whole), by_name(killed)
+    assert {n: (c["state"], c["quality"]) for n, c in a.items()} == {
+        n: (c["state"], c["quality"]) for n, c in b.items()
+    }
+
+
+def test_a_finished_plan_trains_nothing_again(asked, monkeypatch):
+    planned(asked, max_mb=9)
+    folder = Path(asked["out"])
+    before = read(folder)
+    monkeypatch.setattr(runs.task, "distill", lambda *_: pytest.fail("trained again"))
+    planned(asked, max_mb=9)
+    assert read(folder)["chosen"] == before["chosen"]
+    assert {n: c["state"] for n, c in by_name(folder).items()} == {
+        c["name"]: c["state"] for c in before["candidates"]
+    }
+
+
+def test_a_refused_artifact_is_not_chosen(asked, monkeypatch):
+    ship = runs.ship
+
+    def refuse(run, recipe, say):
+        if recipe.student.layers == 3:
+            raise ArtifactError("labels flip")
+        return ship(run, recipe, say)
+
+    monkeypatch.setattr(runs, "ship", refuse)
+    folder = planned(asked, max_mb=9)
+    found = by_name(folder)
+    refused = found["layers-3_hidden-32"]
+    assert (refused["state"], refused["why"]) == ("refused", "labels flip")
+    assert found[read(folder)["chosen"]]["settings"]["student.layers"] == 1
+
+
+def test_another_recipe_in_the_same_folder_is_refused(asked):
+    planned(asked, max_mb=9, minutes=1e-6)
+    with pytest.raises(ConfigError, match=r"other settings \(max_length\)"):
+        planned(asked | {"max_length": 24}, max_mb=9)
+
+
+@pytest.mark.parametrize(
+    ("limits", "changes", "space", "message"),
+    [
+        ({}, {}, {}, "a plan wants a limit: --max-mb, --max-ms or --keep"),
+        ({"max_mb": 0, "keep": 1.5}, {}, {}, "--max-mb is 0; wanted a number above 0; --keep is 1.5"),
+        ({"max_mb": 4, "minutes": -1}, {}, {}, "--minutes is -1; wanted a number above 0"),
+        ({"max_mb": 4}, {"student.base": "x"}, {}, "student.base is x: its sizes are fixed"),
+        ({"max_mb": 4}, {}, {"student.layers": []}, "--try student.layers has no values"),
+        ({"max_mb": 4}, {}, {"teacher.epochs": [1]}, "--try teacher.epochs is no setting of a student"),
+        ({"max_mb": 4}, {}, {"student.hiden": [8]}, "did you mean `student.hidden`"),
+        ({"max_mb": 4}, {}, {"student.hidden": [7]}, "hidden 7 is not a multiple of heads 4"),
+    ],
+)  # fmt: skip
+def test_wrong_settings(asked, limits, changes, space, message):
+    with pytest.raises(ConfigError) as raised:
+        planned(asked | changes, space=space, **limits)
+    assert message in str(raised.value)
+
+
+def test_the_table_is_printed(asked, capsys):
+    folder = planned(asked, max_ms=0.6)
+    plan_page.print_plan(folder)
+    printed = capsys.readouterr().out
+    assert read(folder)["chosen"] in printed
+    assert "1 candidates more were over a limit" in printed
+
+
+def test_whose_turn_it_is_with_keep():
+    """The middle first; upwards after one that falls short, downwards after one that keeps."""
+    from tinybert.ship.candidates import Candidate
+    from tinybert.ship.limits import Limits
+
+    made = [Candidate(f"c{i}", {}, mb=float(i)) for i in range(1, 8)]
+    turn = search.Search(None, None, Limits(keep=0.9), made, _NoStudy(), None, print, print)
+    turn.runs = _Top()
+    assert turn._next().name == "c4"
+    made[3].state = "short"
+    assert turn._next().name == "c6"
+    made[5].state, made[5].shipped, made[5].artifact = "trained", "1", 0.95
+    assert turn._next().name == "c5"
+    assert made[6].state == "larger"
+    made[4].state = "stopped"
+    assert turn._next().name == "c3"
+
+
+class _NoStudy:
+    def open_names(self):
+        return set()
+
+
+class _Top:
+    def __init__(self):
+        self.top, self.data = {"accuracy": 1.0}, types.SimpleNamespace(metric="accuracy")
+
+
+def test_the_recipe_is_toml(asked):
+    folder = planned(asked, max_mb=9, minutes=1e-6)
+    assert tomllib.loads((folder / "recipe.toml").read_text())["out"].endswith("again")
