@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from tinybert._version import __version__
-from tinybert.console import Group, complain, examples, read_data, show, show_report
+from tinybert.console import Group, complain, examples, read_data, shipped_model, show, show_report
 from tinybert.flags import embed_flags, general_flags, recipe_flags
 from tinybert.planning import PLANNING
 from tinybert.writing import WRITING
@@ -282,7 +282,7 @@ def verify(
     from tinybert.ship.verify import verify as run_verify
 
     rows = read_data(artifact, data, text=text, text2=text2, label=label, language=language)
-    student = model or artifact.resolve().parent / "student"
+    student = model or shipped_model(artifact)
     if isinstance(rows, PairData):
         from tinybert.ship.writer import verify_writer
 

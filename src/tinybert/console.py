@@ -12,10 +12,9 @@ from typer.core import TyperGroup
 
 from tinybert.errors import ConfigError, MissingExtraError, TinyBertError
 
-__all__ = ["Group", "complain", "examples", "read_data", "show", "show_report"]
+__all__ = ["Group", "complain", "examples", "read_data", "shipped_model", "show", "show_report"]
 
 _RESUMED = ("demo", "teach", "distill", "general", "plan", "seq2seq")
-_EXTRAS = {"ctranslate2": "seq2seq", "optuna": "plan"}
 _TRAINING = {
     "accelerate",
     "datasets",
@@ -48,9 +47,9 @@ class Group(TyperGroup):
             sys.exit(2)
         except ModuleNotFoundError as error:
             package = (error.name or "").partition(".")[0]
-            if package not in _TRAINING and package not in _EXTRAS:
+            if package not in _TRAINING and package != "ctranslate2":
                 raise
-            extra = _EXTRAS.get(package, "train")
+            extra = "train" if package in _TRAINING else "seq2seq"
             missing = MissingExtraError(
                 f"this command needs the package {package}, which is not installed; "
                 f"run: pip install 'tinybert[{extra}]'"
@@ -154,6 +153,12 @@ def _answers_of(path: Path) -> tuple[str, tuple[str, ...]]:
     nameless = all(name == f"LABEL_{i}" for i, name in enumerate(names))
     task = "multilabel" if several else "classification"
     return "tagging" if head == "word" else task, () if nameless else names
+
+
+def shipped_model(artifact: Path) -> Path:
+    """Return the folder of the model that an artifact inside a run was made of."""
+    run = artifact.resolve().parent
+    return run / "trimmed" if (run / "trimmed").is_dir() else run / "student"
 
 
 def show(found: Mapping[str, Any], indent: str = "") -> None:

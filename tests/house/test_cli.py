@@ -126,6 +126,47 @@ def test_missing_extra_is_named(missing):
     )
 
 
+@pytest.mark.parametrize(("given", "keep"), [("98%", 0.98), ("0.98", 0.98), (" 100 % ", 1.0)])
+def test_plan_hands_over_limits_and_space(monkeypatch, tmp_path, given, keep):
+    called = {}
+
+    def planned(recipe, **limits):
+        called.update(limits, out=recipe.out, teacher=recipe.teacher.model)
+        return tmp_path
+
+    fake(monkeypatch, "tinybert.ship.planner", plan=planned)
+    fake(monkeypatch, "tinybert.ship.plan_page", print_plan=print)
+    tries = ["--try", "student.layers=[1, 2]", "--try", "student.heads=6"]
+    limits = ["--max-mb", "4", "--keep", given, "--minutes", "5"]
+    done = invoke(cli.app, ["plan", "--teacher", "folder", *limits, *tries])
+    assert done.exit_code == 0, done.output
+    assert called == {
+        "max_mb": 4.0,
+        "max_ms": None,
+        "keep": pytest.approx(keep),
+        "minutes": 5.0,
+        "space": {"student.layers": [1, 2], "student.heads": [6]},
+        "out": "runs/plan",
+        "teacher": "folder",
+    }
+    assert f"--recipe {tmp_path / 'recipe.toml'}" in done.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--keep", "most"], "--keep is `most`; wanted a share such as 98% or 0.98"),
+        (["--try", "student.layers"], "--try is `student.layers`; wanted section.key=value"),
+    ],
+)
+def test_plan_refuses_wrong_flags(monkeypatch, arguments, message):
+    fake(monkeypatch, "tinybert.ship.planner", plan=raising(AssertionError))
+    fake(monkeypatch, "tinybert.ship.plan_page", print_plan=print)
+    done = invoke(cli.app, ["plan", *arguments])
+    assert done.exit_code == 2
+    assert message in done.stderr
+
+
 def test_another_missing_module_is_our_bug(monkeypatch):
     fake(monkeypatch, "tinybert.ship.info", info=raising(ModuleNotFoundError("no", name="typo")))
     assert isinstance(invoke(cli.app, ["info", "x"]).exception, ModuleNotFoundError)

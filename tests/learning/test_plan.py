@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 import tomllib
 import types
 from pathlib import Path
@@ -14,7 +15,7 @@ import tinybert
 import trainings
 from tinybert.artifact import read_card
 from tinybert.distill import recipe as recipes
-from tinybert.errors import ArtifactError, ConfigError
+from tinybert.errors import ArtifactError, ConfigError, MissingExtraError
 from tinybert.ship import costs, plan_page, planner, runs, search
 
 SPACE = {"student.layers": [1, 3], "student.hidden": [16, 32], "ship.trim": [False]}
@@ -58,7 +59,7 @@ def by_name(folder):
     return {one["name"]: one for one in read(folder)["candidates"]}
 
 
-def test_the_best_that_fits_is_chosen_and_made_again_by_its_recipe(asked, exported):
+def test_the_best_that_fits_is_chosen_and_made_again_by_its_recipe(asked):
     folder = planned(asked, max_ms=0.6)
     about, found = read(folder), by_name(folder)
     assert len(found) == 4
@@ -72,10 +73,8 @@ def test_the_best_that_fits_is_chosen_and_made_again_by_its_recipe(asked, export
     assert about["teacher"]["dev"]["accuracy"] > 0.8
     assert best["artifact"] > 0.6
     artifact = folder / "artifact"
-    assert read_card(artifact).parity["passed"]
     size = sum(path.stat().st_size for path in artifact.rglob("*") if path.is_file())
     assert best["mb"] == pytest.approx(size / 1e6, abs=0.002)
-    assert tinybert.load(artifact)("a great film").label in ("bad", "good", "odd")
     again = recipes.load(folder / "recipe.toml")
     assert again.student.layers == best["settings"]["student.layers"]
     assert again.student.hidden == best["settings"]["student.hidden"]
@@ -85,7 +84,18 @@ def test_the_best_that_fits_is_chosen_and_made_again_by_its_recipe(asked, export
     assert all(name in page for name in found)
 
 
-def test_trimming_is_a_choice_of_its_own_and_trains_nothing_twice(asked, monkeypatch):
+@pytest.mark.usefixtures("exported")
+def test_trimming_is_a_choice_of_its_own_and_trains_nothing_twice(asked, tmp_path, monkeypatch):
+    teacher = tmp_path / "specials"
+    shutil.copytree(asked["teacher.model"], teacher)
+    spec = json.loads((teacher / "tokenizer.json").read_text())
+    usual = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    names = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
+    spec["added_tokens"] = [
+        {"id": i, "content": name, "special": True} | usual for i, name in enumerate(names)
+    ]
+    (teacher / "tokenizer.json").write_text(json.dumps(spec))
+    asked = asked | {"teacher.model": str(teacher)}
     trained = []
     distill = runs.task.distill
     monkeypatch.setattr(
@@ -99,6 +109,10 @@ def test_trimming_is_a_choice_of_its_own_and_trains_nothing_twice(asked, monkeyp
     assert cut["mb"] < whole["mb"] + 0.01
     assert cut["quality"].keys() == whole["quality"].keys()
     assert cut["ms"] == whole["ms"]
+    artifact = folder / "artifact"
+    assert read_card(artifact).parity["passed"]
+    assert tinybert.load(artifact)("a great film").label in ("bad", "good", "odd")
+    assert (folder / "runs/layers-1_hidden-32/epochs-1/trimmed/model.safetensors").is_file()
 
 
 def test_the_smallest_that_keeps_enough_is_chosen(asked):
@@ -237,7 +251,7 @@ def test_another_recipe_in_the_same_folder_is_refused(asked):
         ({"max_mb": 4}, {"student.base": "x"}, {}, "student.base is x: its sizes are fixed"),
         ({"max_mb": 4}, {}, {"student.layers": []}, "--try student.layers has no values"),
         ({"max_mb": 4}, {}, {"teacher.epochs": [1]}, "--try teacher.epochs is no setting of a student"),
-        ({"max_mb": 4}, {}, {"student.hiden": [8]}, "did you mean `student.hidden`"),
+        ({"max_mb": 4}, {}, {"student.hiden": [8]}, "unknown setting `student.hiden`; did you mean `hidden`?"),
         ({"max_mb": 4}, {}, {"student.hidden": [7]}, "hidden 7 is not a multiple of heads 4"),
     ],
 )  # fmt: skip
@@ -253,6 +267,15 @@ def test_the_table_is_printed(asked, capsys):
     printed = capsys.readouterr().out
     assert read(folder)["chosen"] in printed
     assert "1 candidates more were over a limit" in printed
+
+
+def test_optuna_is_asked_for_before_anything_runs(asked, monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    for name in ("study", "search"):
+        monkeypatch.delitem(sys.modules, f"tinybert.ship.{name}", raising=False)
+    with pytest.raises(MissingExtraError, match=r"package optuna.*pip install 'tinybert\[plan\]'"):
+        planned(asked, max_mb=4)
+    assert not Path(asked["out"]).exists()
 
 
 def test_whose_turn_it_is_with_keep():

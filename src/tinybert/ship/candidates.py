@@ -132,6 +132,8 @@ def space_of(
                 f"--try {name} is no setting of a student; wanted one of student.*, "
                 f"{', '.join(AFTER)}"
             )
+        for value in values:
+            changed(recipe, {name: value})
         found[name] = tuple(values)
     return found
 

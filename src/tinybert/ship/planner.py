@@ -14,7 +14,7 @@ from tinybert.artifact import write_atomic
 from tinybert.distill import recipe as recipes
 from tinybert.distill.folder import versions
 from tinybert.distill.recipe import Recipe
-from tinybert.errors import ConfigError, UnsupportedModelError
+from tinybert.errors import ConfigError, MissingExtraError, UnsupportedModelError
 from tinybert.ship.candidates import Candidate, candidates, space_of
 from tinybert.ship.costs import Costs
 from tinybert.ship.limits import FULL, SHARES, Limits, check_limits, nothing_fits
@@ -60,13 +60,21 @@ def plan(
     Raises:
         ConfigError: No limit, wrong settings, or no candidate that holds the limits: which of them
             is in the way is said, and ``plan.json`` written.
+        MissingExtraError: Optuna is not installed.
         TinyBertError: Data or teacher cannot be used.
 
     Source: successive halving: Jamieson and Talwalkar 2016, section 2.
     """
-    from tinybert.ship.search import Search
-    from tinybert.ship.study import Study
-
+    try:
+        from tinybert.ship.search import Search
+        from tinybert.ship.study import Study
+    except ModuleNotFoundError as error:
+        if error.name != "optuna":
+            raise
+        raise MissingExtraError(
+            "a plan needs the package optuna, which is not installed; run: "
+            "pip install 'tinybert[plan]'"
+        ) from error
     limits = check_limits(max_mb, max_ms, keep, minutes)
     deadline = None if minutes is None else time.monotonic() + 60 * minutes
     out = Path(recipe.out)
