@@ -119,7 +119,8 @@ def _needed(tokenizer: Tokenizer, texts: Iterable[str]) -> set[int]:
     """Return the ids that texts use, without any truncation."""
     found: set[int] = set()
     stream = iter(texts)
-    with tqdm(unit=" texts", desc="vocabulary", disable=not is_first()) as bar:
+    shown = None if is_first() else True
+    with tqdm(unit=" texts", desc="vocabulary", disable=shown, leave=False) as bar:
         while chunk := list(islice(stream, _CHUNK)):
             found.update(*tokenizer.pieces(chunk))
             bar.update(len(chunk))

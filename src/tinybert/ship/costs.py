@@ -15,13 +15,11 @@ from tinybert.distill.teach import save_model
 from tinybert.distill.trim import trim
 from tinybert.ship.candidates import Candidate, Sizes, name_of, untrained
 from tinybert.ship.limits import Limits
-from tinybert.ship.measure import Subject, measure
+from tinybert.ship.measure import undisturbed_ms
 from tinybert.ship.pipeline import write_artifact
 
-__all__ = ["Costs", "folder_mb", "latency_ms"]
+__all__ = ["Costs", "folder_mb"]
 
-_ROUNDS = 3
-_SINGLES = 60
 # What `verify` adds to card and model card.
 _LATER_MB = 0.006
 # Beyond these multiples of a limit nobody measures what is estimated to be over it.
@@ -55,8 +53,7 @@ class Costs:
     def measure(self, candidate: Candidate, others: Sequence[Candidate]) -> None:
         """Write a candidate's size and latency into it.
 
-        Latency is the least of three processes' p50, as whatever else the machine does only adds to
-        it. Candidates of one student share it: a vocabulary's size costs no time.
+        Candidates of one student share its latency: a vocabulary's size costs no time.
         """
         begun = time.monotonic()
         model, artifact = self.folder / "untrained", self.folder / "untrained-artifact"
@@ -67,7 +64,7 @@ class Costs:
         write_artifact(model, artifact, self.recipe, self.data)
         known = [c.ms for c in others if c.measured and c.trained == candidate.trained]
         candidate.mb = folder_mb(artifact) + _LATER_MB
-        candidate.ms = known[0] if known else latency_ms(artifact, self.data)
+        candidate.ms = known[0] if known else undisturbed_ms(artifact, *self.data.texts("dev"))
         candidate.measured = True
         for place in self.folder.glob("untrained*"):
             shutil.rmtree(place)
@@ -116,17 +113,6 @@ class Costs:
         )
         self.dropped = int(before - after)
         return target
-
-
-def latency_ms(artifact: Path, data: TaskData) -> float:
-    """Return the p50 of one dev text at a time on one thread, ms, as ``tinybert.load`` answers."""
-    texts, second = data.texts("dev")
-    subject = Subject("artifact", "artifact", artifact)
-    rounds = (
-        measure([subject], texts, second, max_length=0, singles=_SINGLES, batched=0, rounds=1)
-        for _ in range(_ROUNDS)
-    )
-    return min(found["artifact"].p50_ms or 0.0 for found in rounds)
 
 
 def folder_mb(folder: Path) -> float:

@@ -13,7 +13,7 @@ from typing import Any
 
 from tinybert.errors import ArtifactError, ConfigError
 
-__all__ = ["TIMED", "Figures", "Subject", "measure"]
+__all__ = ["TIMED", "Figures", "Subject", "measure", "undisturbed_ms"]
 
 TIMED = (
     "Each figure comes from fresh processes, one after the other and the models in turn, so that a "
@@ -120,6 +120,36 @@ def measure(
         for subject in subjects:
             found[subject.name].append(_probe(subject, job))
     return {name: _median(results) for name, results in found.items()}
+
+
+def undisturbed_ms(
+    artifact: Path,
+    texts: Sequence[str],
+    texts2: Sequence[str] | None = None,
+    *,
+    singles: int = 40,
+    rounds: int = 3,
+    repeats: int = 3,
+) -> float:
+    """Return the p50 of one text at a time on one thread, ms, as far as other work allows.
+
+    Of each text the quickest answer counts: whatever else the machine does only adds to it.
+
+    Args:
+        artifact: A shipped folder.
+        texts: Texts to answer; taken evenly from the whole list.
+        texts2: Second texts for pair tasks.
+        singles: Texts answered.
+        rounds: Processes started.
+        repeats: How often each of them answers each text.
+    """
+    rows: list[Any] = list(texts) if texts2 is None else list(zip(texts, texts2, strict=True))
+    picked = _spread(rows, singles)
+    job = {"pair": texts2 is not None, "threads": 1, "first": rows[0], "batch": [], "batch_size": 1}
+    subject = Subject("artifact", "artifact", artifact)
+    tries = [_probe(subject, job | {"singles": picked * repeats}) for _ in range(rounds)]
+    answers: list[float] = [ms for figures in tries for ms in figures["latencies_ms"]]
+    return statistics.median(min(answers[i :: len(picked)]) for i in range(len(picked)))
 
 
 def _probe(subject: Subject, job: dict[str, Any]) -> dict[str, Any]:

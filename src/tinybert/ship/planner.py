@@ -3,12 +3,17 @@
 import hashlib
 import json
 import math
+import os
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
+
+from transformers.utils import logging
 
 from tinybert.artifact import write_atomic
 from tinybert.distill import recipe as recipes
@@ -65,9 +70,43 @@ def plan(
 
     Source: successive halving: Jamieson and Talwalkar 2016, section 2.
     """
+    _want_optuna()
+    limits = check_limits(max_mb, max_ms, keep, minutes)
+    deadline = None if minutes is None else time.monotonic() + 60 * minutes
+    with _no_bars():
+        kept = _begin(recipe, limits, space or {}, say)
+        _screen(kept, say)
+        return kept.finish(_search(kept, deadline, say), say)
+
+
+def _begin(
+    recipe: Recipe, limits: Limits, wanted: Mapping[str, Sequence[Any]], say: Say
+) -> "_Plan":
+    """Make the teacher and list the candidates, with what an earlier call found out."""
+    out = Path(recipe.out)
+    runs = prepare(recipe, out, say)
+    space = space_of(recipe, runs.teacher.config, wanted)
+    found, sizes = candidates(recipe, runs.teacher, space)
+    costs = Costs(recipe, runs.shared, runs.source, runs.teacher, runs.data, sizes)
+    costs.dropped = _remember(out, found)
+    say(f"{len(found)} candidates; limits: {limits.words()}")
+    return _Plan(runs, costs, limits, space, found)
+
+
+def _search(kept: "_Plan", deadline: float | None, say: Say) -> bool:
+    """Train what is worth it; whether time ended before all had their turn."""
+    from tinybert.ship.search import Search
+    from tinybert.ship.study import Study
+
+    found, limits = kept.found, kept.limits
+    study = Study(kept.runs.folder / "search.db", _study_name(limits, found), found)
+    return Search(kept.runs, kept.costs, limits, found, study, deadline, kept.save, say).run()
+
+
+def _want_optuna() -> None:
+    """Refuse to begin without Optuna."""
     try:
-        from tinybert.ship.search import Search
-        from tinybert.ship.study import Study
+        import_module("tinybert.ship.study")
     except ModuleNotFoundError as error:
         if error.name != "optuna":
             raise
@@ -75,20 +114,6 @@ def plan(
             "a plan needs the package optuna, which is not installed; run: "
             "pip install 'tinybert[plan]'"
         ) from error
-    limits = check_limits(max_mb, max_ms, keep, minutes)
-    deadline = None if minutes is None else time.monotonic() + 60 * minutes
-    out = Path(recipe.out)
-    runs = prepare(recipe, out, say)
-    space = space_of(recipe, runs.teacher.config, space or {})
-    found, sizes = candidates(recipe, runs.teacher, space)
-    costs = Costs(recipe, runs.shared, runs.source, runs.teacher, runs.data, sizes)
-    costs.dropped = _remember(out, found)
-    kept = _Plan(runs, costs, limits, space, found)
-    say(f"{len(found)} candidates; limits: {limits.words()}")
-    _screen(kept, say)
-    study = Study(out / "search.db", _study_name(limits, found), found)
-    search = Search(runs, costs, limits, found, study, deadline, kept.save, say)
-    return kept.finish(search.run(), say)
 
 
 @dataclass(frozen=True)
@@ -204,6 +229,8 @@ def _screen(kept: _Plan, say: Say) -> None:
         ConfigError: Nothing is left.
     """
     found, costs, limits = kept.found, kept.costs, kept.limits
+    if limits.max_ms is not None and (busy := _load()) > 0.5:
+        say(f"this machine is busy (load {busy:.1f} a core): latencies will come out too long")
 
     def measure(one: Candidate) -> None:
         if not one.measured:
@@ -221,7 +248,7 @@ def _screen(kept: _Plan, say: Say) -> None:
             say(f"no candidate has a smaller vocabulary: {error}")
             found[:] = [one for one in found if one not in same]
             continue
-        if limits.max_ms is not None:
+        if limits.max_ms is not None and len({one.work for one in found if one.measured}) < 2:
             measure(max(same, key=lambda one: (one.work, -one.weights)))
     costs.strike(found, limits)
     if all(one.state == "over" for one in found):
@@ -252,6 +279,23 @@ def _remember(folder: Path, found: Sequence[Candidate]) -> int | None:
             one.state, one.why = "refused", known["why"]
     dropped: int | None = about["dropped_pieces"]
     return dropped
+
+
+def _load() -> float:
+    """Return how many processes want each core; 0 where the system does not say."""
+    return os.getloadavg()[0] / (os.cpu_count() or 1) if hasattr(os, "getloadavg") else 0.0
+
+
+@contextmanager
+def _no_bars() -> Iterator[None]:
+    """Keep transformers from drawing a bar for each of many small models it writes."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _study_name(limits: Limits, found: Sequence[Candidate]) -> str:
