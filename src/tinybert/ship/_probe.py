@@ -91,13 +91,15 @@ def main() -> None:
         "load_s": time.monotonic() - job["started"],
         "first_mb": _peak_mb(),
         "latencies_ms": [],
+        "cpu_ms": [],
         "texts_per_s": None,
     }
     for row in singles[: min(3, len(singles))]:
         answer([row])
     for row in singles:
-        before = time.perf_counter()
+        before, worked = time.perf_counter(), time.process_time()
         answer([row])
+        figures["cpu_ms"].append((time.process_time() - worked) * 1e3)
         figures["latencies_ms"].append((time.perf_counter() - before) * 1e3)
     if batch:
         before = time.perf_counter()

@@ -230,7 +230,7 @@ def _screen(kept: _Plan, say: Say) -> None:
     """
     found, costs, limits = kept.found, kept.costs, kept.limits
     if limits.max_ms is not None and (busy := _load()) > 0.5:
-        say(f"this machine is busy (load {busy:.1f} a core): latencies will come out too long")
+        say(f"this machine is busy (load {busy:.1f} a core): latencies may come out too long")
 
     def measure(one: Candidate) -> None:
         if not one.measured:
