@@ -66,13 +66,12 @@ def demo(
     open_: OpenFlag = True,
 ) -> None:
     """Distil a real teacher on embedded data, ship the student and show what was won and lost."""
-    from tinybert.ship.pipeline import demo as run_demo
-    from tinybert.ship.pipeline import examples
+    from tinybert.ship import pipeline
 
-    run = run_demo(language, out, seed=seed)
+    run = pipeline.demo(language, out, seed=seed)
     show_report(run / "report.html", open_=open_)
     print("\nThree answers of the artifact, through tinybert.load:")
-    for text, label, score in examples(run):
+    for text, label, score in pipeline.examples(run):
         print(f"  {score:.2f}  {label:<24} {text}")
 
 
