@@ -18,7 +18,8 @@ from tinybert.distill import recipe as recipes
 from tinybert.errors import ArtifactError, ConfigError, MissingExtraError
 from tinybert.ship import costs, plan_page, planner, runs, search
 
-SPACE = {"student.layers": [1, 3], "student.hidden": [16, 32], "ship.trim": [False]}
+PLAIN = {"student.embedding": [None], "pruning.intermediate": [None], "ship.trim": [False]}
+SPACE = PLAIN | {"student.layers": [1, 3], "student.hidden": [16, 32]}
 
 
 @pytest.fixture(autouse=True)
@@ -101,7 +102,8 @@ def test_trimming_is_a_choice_of_its_own_and_trains_nothing_twice(asked, tmp_pat
     monkeypatch.setattr(
         runs.task, "distill", lambda recipe, say: trained.append(recipe.out) or distill(recipe, say)
     )
-    space = {"student.layers": [1], "student.hidden": [32], "ship.trim": [False, True]}
+    sizes = {"student.layers": [1], "student.hidden": [32]}
+    space = PLAIN | sizes | {"ship.trim": [False, True]}
     folder = planned(asked, space=space, max_mb=9)
     found = by_name(folder)
     assert len(trained) == len(set(trained)) == 3
@@ -251,6 +253,7 @@ def test_another_recipe_in_the_same_folder_is_refused(asked):
         ({"max_mb": 4}, {"student.base": "x"}, {}, "student.base is x: its sizes are fixed"),
         ({"max_mb": 4}, {}, {"student.layers": []}, "--try student.layers has no values"),
         ({"max_mb": 4}, {}, {"teacher.epochs": [1]}, "--try teacher.epochs is no setting of a student"),
+        ({"max_mb": 4}, {}, {"student.vocabulary": [99]}, "--try student.vocabulary cannot be planned"),
         ({"max_mb": 4}, {}, {"student.hiden": [8]}, "unknown setting `student.hiden`; did you mean `hidden`?"),
         ({"max_mb": 4}, {}, {"student.hidden": [7]}, "hidden 7 is not a multiple of heads 4"),
     ],

@@ -10,9 +10,11 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from tinybert.distill import recipe as recipes
+from tinybert.distill.prune import check_pruning
 from tinybert.distill.recipe import Recipe
 from tinybert.distill.start import start_student
 from tinybert.errors import ConfigError
+from tinybert.layout import layout_of
 
 __all__ = [
     "AFTER",
@@ -31,7 +33,7 @@ AFTER = ("ship.trim",)
 _LAYERS = (1, 2, 3, 4, 6, 8, 12)
 _WIDTHS = (1, 2 / 3, 1 / 2, 1 / 3)
 _EMBEDDINGS = (None, 128, 64)
-_VOCABULARIES = (None, 8000, 4000)
+_KEPT = (None, 1 / 2)
 _MULTIPLE = 16
 _SMALL = 16_384
 
@@ -113,6 +115,7 @@ def space_of(
         ConfigError: No value for a setting, or settings that a plan cannot vary.
     """
     width, layers = int(teacher.hidden_size), int(teacher.num_hidden_layers)
+    inner = int(getattr(teacher, layout_of(teacher).intermediate))
     heads = recipe.student.heads or int(teacher.num_attention_heads)
     step = math.lcm(heads, _MULTIPLE) if width >= 4 * math.lcm(heads, _MULTIPLE) else heads
     widths = [max(step, round(width * share / step) * step) for share in _WIDTHS]
@@ -120,13 +123,18 @@ def space_of(
         "student.layers": tuple(n for n in _LAYERS if n <= layers),
         "student.hidden": tuple(dict.fromkeys([width, *(w for w in widths if w < width)])),
         "student.embedding": _EMBEDDINGS,
-        "student.vocabulary": _VOCABULARIES,
-        "ship.trim": (False,) if _has("student.vocabulary") else (False, True),
+        "pruning.intermediate": tuple(share and round(inner * share) for share in _KEPT),
+        "ship.trim": (False, True),
     }
-    found = {name: values for name, values in usual.items() if _has(name)}
+    found = dict(usual)
     for name, values in wanted.items():
         if not values:
             raise ConfigError(f"--try {name} has no values; wanted a list such as {name}=[1, 2]")
+        if name == "student.vocabulary":
+            raise ConfigError(
+                "--try student.vocabulary cannot be planned; ship.trim=[true] leaves out the "
+                "pieces that the texts do not need"
+            )
         if not name.startswith(("student.", "pruning.")) and name not in AFTER:
             raise ConfigError(
                 f"--try {name} is no setting of a student; wanted one of student.*, "
@@ -215,13 +223,13 @@ def sizes_of(model: PreTrainedModel) -> Sizes:
 
 
 def untrained(recipe: Recipe, candidate: Candidate, teacher: PreTrainedModel) -> PreTrainedModel:
-    """Return the student with random weights."""
+    """Return the student with random weights, of the size that it has after pruning."""
     settings = candidate.settings | {"student.start": "random"}
-    return start_student(changed(recipe, settings).student, teacher, recipe.seed)
-
-
-def _has(name: str) -> bool:
-    """Whether recipes have a setting."""
-    section, _, key = name.partition(".")
-    field = Recipe.model_fields.get(section)
-    return field is not None and key in getattr(field.annotation, "model_fields", {})
+    own = changed(recipe, settings)
+    student = start_student(own.student, teacher, recipe.seed)
+    kept = own.pruning.intermediate
+    if kept is None:
+        return student
+    check_pruning(own.pruning, student)
+    pruned = own.student.model_copy(update={"intermediate": kept})
+    return start_student(pruned, teacher, recipe.seed)
