@@ -163,7 +163,7 @@ class _Plan:
         if best is None:
             verdict = self._short(shipped, ended)
             write_page(self.save(verdict), self.runs.folder)
-            raise ConfigError(verdict)
+            raise ConfigError(f"{verdict}; all of them: {self.runs.folder / 'plan.html'}")
         best.state = "chosen"
         verdict = self._praise(best, ended)
         self._take(best)
@@ -190,10 +190,7 @@ class _Plan:
             f"chosen: {best.name}: {best.mb:.2f} MB, {best.ms:.3g} ms, dev "
             f"{self.runs.data.metric} {value:.3f}{self._share(value)}"
         )
-        if best.shipped != FULL:
-            part = {"0.25": "a quarter", "0.5": "half"}[best.shipped or "0.25"]
-            text += f", after {part} of the epochs"
-        return text + self._waiting(ended)
+        return text + _after(best) + self._waiting(ended)
 
     def _short(self, shipped: Sequence[Candidate], ended: bool) -> str:
         """Say how near the best one comes to what is wanted."""
@@ -203,13 +200,15 @@ class _Plan:
             return f"no candidate could be shipped{why}{self._waiting(ended)}"
         best = max(shipped, key=lambda one: one.artifact or 0.0)
         value, keep = best.artifact or 0.0, self.limits.keep or 0.0
-        lower = math.floor(1000 * value / self.top) / 10
-        return (
+        text = (
             f"no candidate that fits keeps {100 * keep:g} % of the teacher's dev {metric} "
             f"({self.top:.3f}, so {keep * self.top:.3f} is wanted); the best, {best.name} with "
-            f"{best.mb:.2f} MB, has {value:.3f}{self._share(value)}: give --keep {lower:g}%, raise "
-            f"the other limits, or train longer (--epochs){self._waiting(ended)}"
+            f"{best.mb:.2f} MB{_after(best)}, has {value:.3f}{self._share(value)}"
         )
+        if ended:
+            return f"{text}{self._waiting(ended)}"
+        lower = math.floor(1000 * value / self.top) / 10
+        return f"{text}: give --keep {lower:g}%, raise the other limits, or train longer (--epochs)"
 
     def _share(self, value: float) -> str:
         """Return a dev metric as a share of the teacher's."""
@@ -220,6 +219,12 @@ class _Plan:
         count = sum(one.state == "waiting" for one in self.found)
         left = f"{count} candidates wait" if count > 1 else "one candidate waits"
         return f"; time ended, {left}: the same command goes on" if ended and count else ""
+
+
+def _after(one: Candidate) -> str:
+    """Say after which part of its epochs a candidate was shipped, unless after all."""
+    part = {"0.25": "a quarter", "0.5": "half"}.get(one.shipped or FULL)
+    return "" if part is None else f", after {part} of the epochs"
 
 
 def _screen(kept: _Plan, say: Say) -> None:
@@ -259,7 +264,7 @@ def _screen(kept: _Plan, say: Say) -> None:
     if over == len(found):
         message = nothing_fits(found, limits)
         write_page(kept.save(message), kept.runs.folder)
-        raise ConfigError(message)
+        raise ConfigError(f"{message}; all of them: {kept.runs.folder / 'plan.html'}")
 
 
 def _remember(folder: Path, found: Sequence[Candidate]) -> int | None:
