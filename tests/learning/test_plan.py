@@ -114,7 +114,9 @@ def test_trimming_is_a_choice_of_its_own_and_trains_nothing_twice(asked, tmp_pat
     artifact = folder / "artifact"
     assert read_card(artifact).parity["passed"]
     assert tinybert.load(artifact)(["a great film"])[0].label in ("bad", "good", "odd")
-    assert (folder / "runs/layers-1_hidden-32/epochs-1/trimmed/model.safetensors").is_file()
+    for one in (whole, cut):
+        card = read_card(folder / "artifacts" / one["name"])
+        assert one["artifact"] == card.parity["artifact"]
 
 
 def test_the_smallest_that_keeps_enough_is_chosen(asked):

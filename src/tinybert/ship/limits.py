@@ -146,8 +146,8 @@ def nothing_fits(found: Sequence[Candidate], limits: Limits) -> str:
         if count:
             counts.append(f"{count} are over {bound:g} {unit}")
         if alone:
-            least = _above(min(getattr(one, name) for one in alone))
-            ways.append(f"raise --max-{name} to {least}")
+            needed = _above(min(getattr(one, name) for one in alone))
+            ways.append(f"raise --max-{name} to {needed}")
     least = min(found, key=lambda one: (one.mb, one.ms or 0.0))
     if not ways:
         ms = "" if least.ms is None else f" and --max-ms to {_above(least.ms)}"

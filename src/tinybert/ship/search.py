@@ -29,6 +29,7 @@ class Search:
         deadline: By ``time.monotonic``; None never ends.
         save: Writes the plan down.
         say: Told of each step.
+        next_s: What the training that was looked at last will likely take, shipping included, s.
     """
 
     runs: Runs
@@ -166,6 +167,7 @@ class Search:
         shipping = [each.seconds.get("ship") for each in self.found]
         needed += self._mean(shipping) or self.costs.seconds
         needed += 0.0 if one.measured else self.costs.seconds
+        self.next_s = needed
         return time.monotonic() + needed <= self.deadline
 
     def _seconds(self, one: Candidate, share: str) -> float:
