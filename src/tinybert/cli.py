@@ -11,6 +11,7 @@ from tinybert._version import __version__
 from tinybert.console import Group, complain, examples, read_data, shipped_model, show, show_report
 from tinybert.flags import embed_flags, general_flags, recipe_flags
 from tinybert.planning import PLANNING
+from tinybert.shipping import EXPORT, export
 from tinybert.writing import WRITING
 
 __all__ = ["app", "main"]
@@ -180,25 +181,7 @@ def report(
     show_report(write_report(run, split=split), open_=open_)
 
 
-@app.command(
-    epilog=examples(
-        "tinybert export runs/messages/student --to artifact",
-        "tinybert export runs/pairs/student --to artifact --pair --max-length 96",
-    )
-)
-def export(
-    model: Annotated[str, typer.Argument(help="Hugging Face folder of a classifier.")],
-    to: Annotated[Path, typer.Option(help="Folder to write.")],
-    max_length: Annotated[int, typer.Option(help="Longest input in tokens.")] = 128,
-    pair: Annotated[bool, typer.Option("--pair", help="An input is two texts.")] = False,
-) -> None:
-    """Turn a fine-tuned model into an artifact that answers without PyTorch.
-
-    It may label texts, tag words or find answers in contexts.
-    """
-    from tinybert.ship.export import export as run_export
-
-    print(f"artifact: {run_export(model, to, max_length=max_length, pair=pair)}")
+app.command(epilog=examples(*EXPORT))(export)
 
 
 @app.command(

@@ -20,7 +20,7 @@ from tinybert.bart import (
     shrink,
 )
 from tinybert.distill.infer import load_classifier, resolve, save_tokenizer
-from tinybert.distill.published import BROKEN, reason
+from tinybert.distill.published import BROKEN, read_config, reason
 from tinybert.distill.seq2seq_recipe import Seq2SeqRecipe
 from tinybert.errors import ConfigError, UnsupportedModelError
 from tinybert.layout import layout_of
@@ -36,6 +36,7 @@ __all__ = [
     "open_vocabulary",
     "save_writer",
     "write_vocabulary",
+    "writes_texts",
 ]
 
 _FILES = ("tokenizer.json", "tokenizer_config.json")
@@ -71,6 +72,15 @@ def load_writer(model: str | Path, *, any_layout: bool = False) -> PreTrainedMod
         check_layout(found)
     found.float().eval()
     return found
+
+
+def writes_texts(model: str | Path) -> bool:
+    """Whether a folder or hub id holds an encoder-decoder.
+
+    Raises:
+        UnsupportedModelError: There is no such model.
+    """
+    return bool(getattr(read_config(resolve(model)), "is_encoder_decoder", False))
 
 
 def save_writer(model: PreTrainedModel, vocabulary: str | Path, folder: str | Path) -> None:

@@ -15,7 +15,7 @@ from tinybert.errors import ArtifactError
 from tinybert.ship.export import refresh_card
 from tinybert.ship.model_card import write_model_card
 
-__all__ = ["quantize", "quantize_columns", "quantize_rows"]
+__all__ = ["quantize", "quantize_columns", "quantize_graph", "quantize_rows"]
 
 _SMALL = 16_384
 
@@ -48,7 +48,7 @@ def quantize(artifact: str | Path, *, keep_fp32: bool = False) -> Path:
     if not source.is_file():
         raise ArtifactError(f"{folder} has no {FP32}; export it again, then quantize")
     model = onnx.load(str(source))
-    _Rewriter(model).run()
+    quantize_graph(model)
     onnx.checker.check_model(model)
     partial = target.with_name(f".{target.name}.partial")
     onnx.save(model, str(partial))
@@ -58,6 +58,15 @@ def quantize(artifact: str | Path, *, keep_fp32: bool = False) -> Path:
     write_card(folder, refresh_card(folder, replace(card, model=INT8, parity={}, metrics={})))
     write_model_card(folder)
     return target
+
+
+def quantize_graph(model: onnx.ModelProto) -> None:
+    """Rewrite a graph's weights as int8 in place; see ``quantize``.
+
+    A table that words are looked up in and that, turned, gives the logits, stays one table, with a
+    scale for each row.
+    """
+    _Rewriter(model).run()
 
 
 def quantize_rows(
@@ -113,6 +122,9 @@ class _Rewriter:
         self.made: list[onnx.NodeProto] = []
         self.quantized: dict[str, tuple[str, str, str]] = {}
         self.stored: set[str] = set()
+        self.turned = {n.output[0]: n.input[0] for n in self.graph.node if self._turns(n)}
+        looked_up = {n.input[0] for n in self.graph.node if n.op_type == "Gather"}
+        self.tied = looked_up & set(self.turned.values())
 
     def run(self) -> None:
         """Rewrite the graph and drop the weights that nothing reads any more."""
@@ -123,6 +135,9 @@ class _Rewriter:
         }
         for node in self.graph.node:
             rules.get(node.op_type, self.made.append)(node)
+        read = {name for node in self.made for name in node.input}
+        unread = set(self.turned) - read
+        self.made = [node for node in self.made if node.output[0] not in unread]
         read = {name for node in self.made for name in node.input}
         for name, item in self.weights.items():
             if name not in read:
@@ -140,6 +155,10 @@ class _Rewriter:
             self.stored.add(name)
         return name
 
+    def _turns(self, node: onnx.NodeProto) -> bool:
+        """Whether a node is a matrix among the weights, its rows and columns exchanged."""
+        return node.op_type == "Transpose" and self._matrix(node.input[0]) is not None
+
     def _matrix(self, name: str) -> npt.NDArray[np.float32] | None:
         """Return a large float32 matrix among the weights, else None."""
         item = self.weights.get(name)
@@ -155,24 +174,41 @@ class _Rewriter:
             self.made.append(node)
             return
         name, ids, out = node.input[0], node.input[1], node.output[0]
+        if name in self.tied:
+            self._lookup(ids, *self._store_tied(name, table), out)
+            return
         columns = np.maximum(np.abs(table).max(axis=0, keepdims=True), 1e-12)
         rows, scales = quantize_rows(table / columns)
-        self._store(f"{name}_int8", rows)
-        self._store(f"{name}_scale", scales)
+        stored = self._store(f"{name}_int8", rows), self._store(f"{name}_scale", scales)
         self._store(f"{name}_columns", columns[0])
-        picked = self._add("Gather", [f"{name}_int8", ids], f"{out}_rows", axis=0)
-        wide = self._add("Cast", [picked], f"{out}_float", to=TensorProto.FLOAT)
-        scale = self._add("Gather", [f"{name}_scale", ids], f"{out}_scales", axis=0)
-        by_row = self._add("Mul", [wide, scale], f"{out}_by_row")
+        by_row = self._lookup(ids, *stored, f"{out}_by_row", before=out)
         self._add("Mul", [by_row, f"{name}_columns"], out)
+
+    def _lookup(self, ids: str, rows: str, scales: str, output: str, *, before: str = "") -> str:
+        """Add the nodes of int8 rows times their scales."""
+        before = before or output
+        picked = self._add("Gather", [rows, ids], f"{before}_rows", axis=0)
+        wide = self._add("Cast", [picked], f"{before}_float", to=TensorProto.FLOAT)
+        scale = self._add("Gather", [scales, ids], f"{before}_scales", axis=0)
+        return self._add("Mul", [wide, scale], output)
+
+    def _store_tied(self, name: str, table: npt.NDArray[np.float32]) -> tuple[str, str]:
+        """Store a table (V, D) whose rows are the columns of a product; return rows and scales."""
+        columns, scales = quantize_columns(table.T)
+        return (
+            self._store(f"{name}_int8", columns.T.copy()),
+            self._store(f"{name}_scale", scales.T.copy()),
+        )
 
     def _matmul(self, node: onnx.NodeProto) -> None:
         """MatMul(x, W) becomes an integer product between per-token and per-column scales."""
-        matrix = self._matrix(node.input[1])
+        weight = node.input[1]
+        matrix = self._matrix(self.turned.get(weight, weight))
         if matrix is None:
             self.made.append(node)
             return
-        self._product(node.input[0], node.input[1], matrix, node.output[0])
+        matrix = matrix.T if weight in self.turned else matrix
+        self._product(node.input[0], weight, matrix, node.output[0])
 
     def _gemm(self, node: onnx.NodeProto) -> None:
         """Gemm(x, W, b) becomes a product and an addition."""
@@ -192,7 +228,12 @@ class _Rewriter:
     def _product(self, x: str, weight: str, matrix: npt.NDArray[np.float32], out: str) -> None:
         """Add the nodes of x·W = scale·(values·W) + low·ΣW, values·W in whole numbers."""
         columns, scales = quantize_columns(matrix)
-        self._store(f"{weight}_int8", columns)
+        table = self.turned.get(weight, "")
+        if table in self.tied:
+            self._store_tied(table, matrix.T)
+            self._add("Transpose", [f"{table}_int8"], f"{weight}_int8", perm=[1, 0])
+        else:
+            self._store(f"{weight}_int8", columns)
         self._store(f"{weight}_scale", scales[0])
         self._store(f"{weight}_total", (columns.astype(np.float32) * scales).sum(axis=0))
         values, scale, low = self._from_lowest(x)

@@ -1,0 +1,78 @@
+"""The command that turns trained models into what is shipped."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tinybert.artifact import WRITTEN
+from tinybert.console import show
+from tinybert.errors import ConfigError
+
+__all__ = ["EXPORT", "export"]
+
+EXPORT = (
+    "tinybert export runs/messages/student --to artifact",
+    "tinybert export runs/pairs/student --to artifact --pair --max-length 96",
+    "tinybert export my-marian --to artifact --task translation",
+    "tinybert export runs/en-de/student --to web --onnx",
+)
+
+
+def export(
+    model: Annotated[str, typer.Argument(help="Hugging Face folder of a fine-tuned model.")],
+    to: Annotated[Path, typer.Option(help="Folder to write.")],
+    max_length: Annotated[int, typer.Option(help="Longest input in tokens.")] = 128,
+    pair: Annotated[bool, typer.Option("--pair", help="An input is two texts.")] = False,
+    task: Annotated[
+        str | None, typer.Option(help="Of a model that writes: translation or summarization.")
+    ] = None,
+    onnx: Annotated[
+        bool, typer.Option("--onnx", help="Of one that writes: ONNX files for transformers.js.")
+    ] = False,
+    target_token: Annotated[
+        str | None, typer.Option(help="What every written answer begins with, as deu_Latn.")
+    ] = None,
+) -> None:
+    """Turn a fine-tuned model into an artifact that answers without PyTorch.
+
+    It may label texts, tag words or find answers in contexts; with --task it translates or
+    summarizes. --onnx writes such a one for transformers.js and Optimum instead.
+    """
+    from tinybert.distill.writers import writes_texts
+
+    if writes_texts(model):
+        _export_writer(model, to, max_length, task, onnx, target_token)
+        return
+    if task or onnx or target_token:
+        raise ConfigError(
+            f"{model} writes no texts; --task, --onnx and --target-token are for models that do"
+        )
+    from tinybert.ship.export import export as run_export
+
+    print(f"artifact: {run_export(model, to, max_length=max_length, pair=pair)}")
+
+
+def _export_writer(
+    model: str, to: Path, max_length: int, task: str | None, onnx: bool, token: str | None
+) -> None:
+    """Ship a model that translates or summarizes."""
+    if onnx:
+        from tinybert.ship.writer_onnx import export_writer_onnx, texts_for
+
+        texts = texts_for(model)
+        place = export_writer_onnx(
+            model, to, texts=texts, max_length=max_length, target_token=token
+        )
+        print(f"onnx: {place}")
+        show(json.loads((place / "parity.json").read_text(encoding="utf-8")))
+        return
+    if task not in WRITTEN or token:
+        raise ConfigError(
+            f"{model} writes texts; wanted --task translation or summarization, for an artifact, "
+            "or --onnx, which alone takes --target-token"
+        )
+    from tinybert.ship.writer import export_writer
+
+    print(f"artifact: {export_writer(model, to, task=task, max_length=max_length)}")
