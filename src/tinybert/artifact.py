@@ -16,6 +16,7 @@ __all__ = [
     "FORMAT",
     "FP32",
     "INT8",
+    "TARGET",
     "WRITTEN",
     "Card",
     "check_files",
@@ -30,6 +31,7 @@ FORMAT = 1
 FP32 = "onnx/model.onnx"
 INT8 = "onnx/model_quantized.onnx"
 CTRANSLATE2 = "ctranslate2/model.bin"
+TARGET = "target/tokenizer.json"
 TASKS = (
     "answering",
     "classification",

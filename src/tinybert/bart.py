@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -9,6 +10,8 @@ from transformers import (
     BartConfig,
     BartForConditionalGeneration,
     BertModel,
+    MarianConfig,
+    MarianMTModel,
     PreTrainedModel,
 )
 
@@ -19,10 +22,13 @@ __all__ = [
     "check_layout",
     "choose_layers",
     "from_bert",
+    "has_two_tables",
     "new_bart",
+    "new_marian",
     "set_dropout",
     "set_epsilon",
     "shrink",
+    "vocabulary_sizes",
 ]
 
 LAYOUTS = ("bart", "m2m_100", "marian", "mbart")
@@ -61,35 +67,66 @@ def new_bart(
     Raises:
         ConfigError: The heads do not divide the width.
     """
-    heads = heads or max(1, hidden // 32)
-    if hidden % heads:
-        raise ConfigError(f"{heads} heads do not divide the width {hidden}")
-    inner = intermediate or 4 * hidden
-    config = BartConfig(
-        vocab_size=vocab_size,
-        d_model=hidden,
-        encoder_layers=layers[0],
-        decoder_layers=layers[1],
-        encoder_attention_heads=heads,
-        decoder_attention_heads=heads,
-        encoder_ffn_dim=inner,
-        decoder_ffn_dim=inner,
-        max_position_embeddings=positions,
-        dropout=dropout,
-        init_std=_SPREAD / hidden**0.5,
-        activation_function="gelu",
-        bos_token_id=start,
-        pad_token_id=pad,
-        eos_token_id=eos,
-        decoder_start_token_id=start,
-        forced_eos_token_id=None,
-    )
-    random = torch.random.get_rng_state()
-    torch.manual_seed(seed)
-    model = BartForConditionalGeneration(config)
-    torch.random.set_rng_state(random)
+    ids = {"start": start, "pad": pad, "eos": eos}
+    sizes = _sizes(layers, hidden, heads, intermediate, positions, dropout, **ids)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = BartForConditionalGeneration(BartConfig(vocab_size=vocab_size, **sizes))
     model.eval()
     return model
+
+
+def new_marian(
+    vocab_sizes: tuple[int, int],
+    *,
+    layers: tuple[int, int],
+    hidden: int,
+    heads: int | None = None,
+    intermediate: int | None = None,
+    positions: int = 256,
+    dropout: float = 0.1,
+    start: int,
+    pad: int,
+    eos: int,
+    seed: int = 0,
+) -> MarianMTModel:
+    """Make a plain Marian model with new weights and two tables, one for sources, one for targets.
+
+    The table of targets gives the logits as well. Positions are sines and cosines.
+
+    Args:
+        vocab_sizes: V of sources and of targets.
+        layers, hidden, heads, intermediate, positions, dropout, start, pad, eos, seed: As for
+            ``new_bart``; padding has one id in both vocabularies.
+
+    Raises:
+        ConfigError: The heads do not divide the width.
+    """
+    ids = {"start": start, "pad": pad, "eos": eos}
+    sizes = _sizes(layers, hidden, heads, intermediate, positions, dropout, **ids)
+    config = MarianConfig(
+        vocab_size=vocab_sizes[0],
+        decoder_vocab_size=vocab_sizes[1],
+        share_encoder_decoder_embeddings=False,
+        scale_embedding=True,
+        **sizes,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = MarianMTModel(config)
+    model.eval()
+    return model
+
+
+def has_two_tables(model: PreTrainedModel) -> bool:
+    """Whether sources and targets have a vocabulary each."""
+    return not getattr(model.config, "share_encoder_decoder_embeddings", True)
+
+
+def vocabulary_sizes(model: PreTrainedModel) -> tuple[int, int]:
+    """Return V of sources and of targets."""
+    size = int(model.config.vocab_size)
+    return size, int(model.config.decoder_vocab_size) if has_two_tables(model) else size
 
 
 def shrink(
@@ -238,6 +275,43 @@ def check_layout(model: PreTrainedModel) -> None:
         raise UnsupportedModelError(
             f"a model of type {model.config.model_type}; wanted one of {', '.join(LAYOUTS)}"
         )
+
+
+def _sizes(
+    layers: tuple[int, int],
+    hidden: int,
+    heads: int | None,
+    intermediate: int | None,
+    positions: int,
+    dropout: float,
+    *,
+    start: int,
+    pad: int,
+    eos: int,
+) -> dict[str, Any]:
+    """Return the settings that BART and Marian share."""
+    heads = heads or max(1, hidden // 32)
+    if hidden % heads:
+        raise ConfigError(f"{heads} heads do not divide the width {hidden}")
+    inner = intermediate or 4 * hidden
+    return {
+        "d_model": hidden,
+        "encoder_layers": layers[0],
+        "decoder_layers": layers[1],
+        "encoder_attention_heads": heads,
+        "decoder_attention_heads": heads,
+        "encoder_ffn_dim": inner,
+        "decoder_ffn_dim": inner,
+        "max_position_embeddings": positions,
+        "dropout": dropout,
+        "init_std": _SPREAD / hidden**0.5,
+        "activation_function": "gelu",
+        "bos_token_id": start,
+        "pad_token_id": pad,
+        "eos_token_id": eos,
+        "decoder_start_token_id": start,
+        "forced_eos_token_id": None,
+    }
 
 
 def _copy_embeddings(bert: BertModel, part: nn.Module) -> None:

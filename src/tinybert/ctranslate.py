@@ -13,10 +13,10 @@ from ctranslate2.specs.transformer_spec import TransformerSpec
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from tinybert.bart import check_layout
+from tinybert.bart import check_layout, has_two_tables, vocabulary_sizes
 from tinybert.errors import UnsupportedModelError
 
-__all__ = ["token_list", "write_ctranslate2"]
+__all__ = ["token_list", "token_lists", "write_ctranslate2"]
 
 _OFFSET = 2
 _ACTIVATIONS = {
@@ -29,13 +29,17 @@ _ACTIVATIONS = {
 
 
 def write_ctranslate2(
-    model: PreTrainedModel, tokens: Sequence[str], folder: str | Path, *, int8: bool
+    model: PreTrainedModel,
+    tokens: tuple[Sequence[str], Sequence[str]],
+    folder: str | Path,
+    *,
+    int8: bool,
 ) -> Path:
     """Write a model of BART's layout as a folder of CTranslate2.
 
     Args:
         model: On the CPU.
-        tokens: V tokens in the order of their ids (see ``token_list``).
+        tokens: Of sources and of targets, in the order of their ids (see ``token_lists``).
         folder: An older one is replaced when the new one is whole.
         int8: Weights in int8, one scale a row; else float32.
 
@@ -61,12 +65,13 @@ def write_ctranslate2(
     bias = getattr(model, "final_logits_bias", None)
     if isinstance(bias, Tensor) and bias.any():
         spec.decoder.projection.bias = _array(bias.squeeze(0))
-    for register in (spec.register_source_vocabulary, spec.register_target_vocabulary):
-        register(list(tokens))
-    spec.config.decoder_start_token = tokens[config.decoder_start_token_id]
-    spec.config.bos_token = tokens[config.decoder_start_token_id]
-    spec.config.eos_token = tokens[config.eos_token_id]
-    spec.config.unk_token = next((t for t in ("<unk>", "[UNK]") if t in tokens), tokens[0])
+    spec.register_source_vocabulary(list(tokens[0]))
+    spec.register_target_vocabulary(list(tokens[1]))
+    target = tokens[1]
+    spec.config.decoder_start_token = target[config.decoder_start_token_id]
+    spec.config.bos_token = target[config.decoder_start_token_id]
+    spec.config.eos_token = target[config.eos_token_id]
+    spec.config.unk_token = next((t for t in ("<unk>", "[UNK]") if t in target), target[0])
     spec.config.layer_norm_epsilon = _epsilon(model)
     spec.validate()
     spec.optimize(quantization="int8" if int8 else "float32")
@@ -77,6 +82,21 @@ def token_list(vocabulary: dict[str, int], size: int) -> list[str]:
     """Return the tokens of ids 0 to ``size`` - 1; ids without a token get a name of their own."""
     by_id = {i: token for token, i in vocabulary.items()}
     return [by_id.get(i, f"<unused {i}>") for i in range(size)]
+
+
+def token_lists(
+    model: PreTrainedModel, source: dict[str, int], target: dict[str, int]
+) -> tuple[list[str], list[str]]:
+    """Return the tokens of sources and of targets in the order of a model's ids.
+
+    Args:
+        model: The encoder-decoder; most have one table for both.
+        source, target: Ids of tokens.
+    """
+    sizes = vocabulary_sizes(model)
+    if not has_two_tables(model):
+        target = source
+    return token_list(source, sizes[0]), token_list(target, sizes[1])
 
 
 def _save(spec: TransformerSpec, folder: Path) -> Path:

@@ -15,6 +15,7 @@ from tinybert.errors import UnsupportedModelError
 __all__ = ["FILES", "Pieces", "read_pieces", "write_marian_vocabulary"]
 
 FILES = ("source.spm", "target.spm", "vocab.json")
+_TARGETS = "target_vocab.json"
 _LANGUAGE = re.compile(r">>.+<<")
 _ABSENT = -1000.0
 
@@ -57,8 +58,9 @@ def read_pieces(path: str | Path) -> Pieces:
 def write_marian_vocabulary(place: str | Path, folder: str | Path) -> Path:
     """Write the tokenizer of sources into a folder, and that of targets into ``target`` in it.
 
-    Both give the ids of ``vocab.json``. They differ in the scores of the pieces: one that is not in
-    a language's own file is taken where nothing else writes a text.
+    Both give the ids of ``vocab.json``, or targets those of ``target_vocab.json`` where there is
+    one. They differ in the scores of the pieces: one that is not in a language's own file is taken
+    where nothing else writes a text.
 
     Args:
         place: A Marian folder with ``source.spm``, ``target.spm`` and ``vocab.json``.
@@ -68,16 +70,23 @@ def write_marian_vocabulary(place: str | Path, folder: str | Path) -> Path:
         UnsupportedModelError: A file is missing or cannot be read.
     """
     root = Path(place)
+    names = _names(root / FILES[2])
+    targets = _names(root / _TARGETS) if (root / _TARGETS).is_file() else names
+    _write(targets, read_pieces(root / FILES[1]), Path(folder) / "target")
+    _write(names, read_pieces(root / FILES[0]), Path(folder))
+    return Path(folder)
+
+
+def _names(path: Path) -> list[str]:
+    """Return the pieces of a vocabulary in the order of their ids."""
     try:
-        ids = json.loads((root / FILES[2]).read_text(encoding="utf-8"))
+        ids = json.loads(path.read_text(encoding="utf-8"))
         names = [name for name, _ in sorted(ids.items(), key=lambda item: item[1])]
     except (OSError, ValueError, AttributeError) as error:
-        raise UnsupportedModelError(f"{root / FILES[2]} cannot be read: {error}") from error
+        raise UnsupportedModelError(f"{path} cannot be read: {error}") from error
     if sorted(ids.values()) != list(range(len(ids))):
-        raise UnsupportedModelError(f"{root / FILES[2]} has gaps in its ids; wanted 0, 1, 2 …")
-    for name, target in ((FILES[1], Path(folder) / "target"), (FILES[0], Path(folder))):
-        _write(names, read_pieces(root / name), target)
-    return Path(folder)
+        raise UnsupportedModelError(f"{path} has gaps in its ids; wanted 0, 1, 2 …")
+    return names
 
 
 def _write(names: list[str], pieces: Pieces, folder: Path) -> None:

@@ -57,6 +57,16 @@ def test_pieces(marian):
     assert read_pieces(marian / "source.spm").scores == SOURCE
 
 
+def test_targets_may_have_ids_of_their_own(marian, tmp_path):
+    names = NAMES[::-1]
+    ids = {name: i for i, name in enumerate(names)}
+    (marian / "target_vocab.json").write_text(json.dumps(ids))
+    write_marian_vocabulary(marian, tmp_path / "out")
+    source, target = open_vocabulary(tmp_path / "out", (16, 16))
+    assert source.vocabulary == {name: i for i, name in enumerate(NAMES)}
+    assert target.vocabulary == ids
+
+
 @pytest.mark.parametrize(
     ("text", "pieces"),
     [

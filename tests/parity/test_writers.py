@@ -18,7 +18,7 @@ from tinybert.text import Tokenizer
 def writer(request, tmp_path_factory):
     folder = save_random_writer(tmp_path_factory.mktemp(request.param) / "w", request.param)
     network, tokenizer = load_writer(folder), Tokenizer(folder, max_length=32)
-    return network, tokenizer, open_model(network, tokenizer, folder / "ct2")
+    return network, tokenizer, open_model(network, (tokenizer, tokenizer), folder / "ct2")
 
 
 @pytest.mark.parametrize("beams", [1, 4])

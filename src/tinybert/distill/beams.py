@@ -12,6 +12,7 @@ from datasets import Dataset
 from torch import nn
 from transformers import PreTrainedModel
 
+from tinybert.bart import vocabulary_sizes
 from tinybert.distill.generated import TorchWriter
 from tinybert.distill.infer import batches_by_length
 from tinybert.distill.writing import Batches, Top
@@ -84,7 +85,7 @@ def top_tokens(
     files = [Path(f"{path}-{name}.npy") for name in ("ids", "probabilities")]
     if not all(file.is_file() for file in files):
         labels = [len(row) for row in rows["labels"]]
-        shape = (sum(labels), min(count, int(teacher.config.vocab_size)))
+        shape = (sum(labels), min(count, vocabulary_sizes(teacher)[1]))
         ids, probabilities = np.zeros(shape, np.int32), np.zeros(shape, np.float16)
         collate = Batches(pad, start)
         device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -79,13 +79,13 @@ def seq2seq(recipe: Seq2SeqRecipe, say: Say = print) -> Path:
     stages, vocabulary = run / "stages", run / "stages" / "tokenizer"
     with first_alone() as first:
         if first:
-            texts = [*data.train["source"], *data.train["target"], *more]
-            write_vocabulary(recipe, texts, vocabulary)
+            sources = [*data.train["source"], *more]
+            write_vocabulary(recipe, sources, list(data.train["target"]), vocabulary)
             if not (run / "data" / "pairs.json").is_file():
                 data_room.save_pairs(data, run / "data")
     tokenizers = open_vocabulary(vocabulary, (recipe.max_length, recipe.max_target))
     if given is not None:
-        force_token(given, recipe.teacher.target_token, tokenizers[0])
+        force_token(given, recipe.teacher.target_token, tokenizers[1])
     teacher = given if given is not None else _taught(recipe, data, tokenizers, run, say)
     student = make_student(recipe, teacher)
     learned, top = _targets(recipe, teacher, data, more, tokenizers, stages, say)
@@ -97,7 +97,7 @@ def seq2seq(recipe: Seq2SeqRecipe, say: Say = print) -> Path:
         layers=_layers(recipe, teacher, student),
     )
     measure = dev_quality(
-        student, tokenizers[0], data, count=recipe.training.dev_rows, longest=recipe.max_target
+        student, tokenizers, data, count=recipe.training.dev_rows, longest=recipe.max_target
     )
     batches = Batches(tokenizers[0].pad_id, _start(teacher), top)
     _train(stages / "writing", objective, learned, batches, recipe.training, recipe, data, measure)
@@ -204,7 +204,7 @@ def _taught(
     """Return the teacher that is trained from the pairs."""
     if (run / "teacher" / "config.json").is_file():
         return load_writer(run / "teacher")
-    teacher = new_teacher(recipe, tokenizers[0])
+    teacher = new_teacher(recipe, tokenizers)
     say(f"teaching a teacher from pairs: {_size(teacher)}")
     train = data.train
     learned = rows(
@@ -217,7 +217,7 @@ def _taught(
     settings = recipe.teaching
     objective = WritingObjective(teacher, smoothing=settings.smoothing)
     measure = dev_quality(
-        teacher, tokenizers[0], data, count=settings.dev_rows, longest=recipe.max_target
+        teacher, tokenizers, data, count=settings.dev_rows, longest=recipe.max_target
     )
     batches = Batches(tokenizers[0].pad_id, _start(teacher))
     place = run / "stages" / "teaching"
@@ -247,7 +247,7 @@ def _targets(
         sources = [*given, *more]
         with first_alone() as first:
             if first and not (stages / _BEAMS).is_file():
-                _ask(recipe, teacher, sources, tokenizers[0], stages, say)
+                _ask(recipe, teacher, sources, tokenizers, stages, say)
         targets = read_texts(stages / _BEAMS)
         weights = [1 - share] * len(given) + [1.0] * len(more)
     if share > 0:
@@ -282,7 +282,7 @@ def _ask(
     recipe: Seq2SeqRecipe,
     teacher: PreTrainedModel,
     sources: list[str],
-    tokenizer: Tokenizer,
+    tokenizers: tuple[Tokenizer, Tokenizer],
     stages: Path,
     say: Say,
 ) -> None:
@@ -293,9 +293,9 @@ def _ask(
         max_tokens=recipe.max_target,
     )
     write = (
-        open_model(teacher, tokenizer, stages / "teacher")
+        open_model(teacher, tokenizers, stages / "teacher")
         if teacher.config.model_type in LAYOUTS
-        else TorchWriter(teacher, tokenizer)
+        else TorchWriter(teacher, tokenizers[0])
     )
     beam_texts(write, sources, stages / _BEAMS, decoding, say)
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from tinybert.distill.recipe import RunSettings, Section, read
 
@@ -79,7 +79,8 @@ class WriterTeacher(WriterSettings):
 
     ``bert`` names an encoder that such a one begins as; its sizes and tokenizer are then the
     encoder's. ``target_token`` begins every answer of a teacher of many languages, such as
-    ``deu_Latn``.
+    ``deu_Latn``. ``shared_vocabulary = false`` gives sources and targets a tokenizer and a table
+    of ``vocab_size`` each, for languages that have no pieces in common.
     """
 
     model: str | None = None
@@ -88,6 +89,17 @@ class WriterTeacher(WriterSettings):
     encoder_layers: int = Field(4, ge=1)
     decoder_layers: int = Field(4, ge=1)
     vocab_size: int = Field(8000, ge=300)
+    shared_vocabulary: bool = True
+
+    @model_validator(mode="after")
+    def _own_vocabulary(self) -> Self:
+        """Refuse a choice of vocabularies where the model has made it."""
+        if not self.shared_vocabulary and (self.model or self.bert):
+            raise ValueError(
+                "shared_vocabulary is false, and the vocabulary is that of "
+                f"`{self.model or self.bert}`; wanted a teacher that is trained here from pairs"
+            )
+        return self
 
 
 class WriterStudent(Section):

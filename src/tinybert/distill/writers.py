@@ -15,9 +15,12 @@ from tinybert.bart import (
     check_layout,
     choose_layers,
     from_bert,
+    has_two_tables,
     new_bart,
+    new_marian,
     set_dropout,
     shrink,
+    vocabulary_sizes,
 )
 from tinybert.distill.infer import load_classifier, resolve, save_tokenizer
 from tinybert.distill.published import BROKEN, read_config, reason
@@ -40,6 +43,7 @@ __all__ = [
 ]
 
 _FILES = ("tokenizer.json", "tokenizer_config.json")
+_TARGET = "target"
 
 
 def load_writer(model: str | Path, *, any_layout: bool = False) -> PreTrainedModel:
@@ -88,7 +92,7 @@ def save_writer(model: PreTrainedModel, vocabulary: str | Path, folder: str | Pa
 
     Args:
         model: The encoder-decoder.
-        vocabulary: Folder of its ``tokenizer.json``.
+        vocabulary: Folder of its ``tokenizer.json``; ``target`` in it may hold that of targets.
         folder: An older one is replaced when the new one is whole.
     """
     place = Path(folder)
@@ -101,15 +105,15 @@ def save_writer(model: PreTrainedModel, vocabulary: str | Path, folder: str | Pa
     finally:
         if bars:
             transformers_logging.enable_progress_bar()
-    for name in _FILES:
-        if (Path(vocabulary) / name).is_file():
-            shutil.copyfile(Path(vocabulary) / name, whole / name)
+    _copy_files(Path(vocabulary), whole)
     shutil.rmtree(place, ignore_errors=True)
     whole.rename(place)
 
 
-def write_vocabulary(recipe: Seq2SeqRecipe, texts: list[str], folder: Path) -> None:
-    """Write the tokenizer of a run: the teacher's, its BERT's, or one learned from the texts.
+def write_vocabulary(
+    recipe: Seq2SeqRecipe, sources: list[str], targets: list[str], folder: Path
+) -> None:
+    """Write the tokenizer of a run: the teacher's, its BERT's, or one or two learned from texts.
 
     Raises:
         UnsupportedModelError: The model has no tokenizer that the ``tokenizers`` library can run.
@@ -118,7 +122,12 @@ def write_vocabulary(recipe: Seq2SeqRecipe, texts: list[str], folder: Path) -> N
         return
     given = recipe.teacher.model or recipe.teacher.bert
     if given is None:
-        train_tokenizer(texts, folder, vocab_size=recipe.teacher.vocab_size)
+        size = recipe.teacher.vocab_size
+        if recipe.teacher.shared_vocabulary:
+            train_tokenizer([*sources, *targets], folder, vocab_size=size)
+        else:
+            train_tokenizer(targets, folder / _TARGET, vocab_size=size)
+            train_tokenizer(sources, folder, vocab_size=size)
         return
     copy_vocabulary(given, folder)
 
@@ -128,8 +137,8 @@ def copy_vocabulary(model: str | Path, folder: str | Path) -> None:
 
     Args:
         model: Folder or hub id.
-        folder: Gets ``tokenizer.json`` and ``tokenizer_config.json``; of a Marian model ``target``
-            in it gets the tokenizer of targets.
+        folder: Gets ``tokenizer.json`` and ``tokenizer_config.json``; where targets have a
+            tokenizer of their own, as Marian's have, ``target`` in it gets that.
 
     Raises:
         UnsupportedModelError: The model has no tokenizer that the ``tokenizers`` library can run.
@@ -138,9 +147,7 @@ def copy_vocabulary(model: str | Path, folder: str | Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
     place = _here(resolve(model))
     if (place / _FILES[0]).is_file():
-        for name in reversed(_FILES):
-            if (place / name).is_file():
-                shutil.copyfile(place / name, target / name)
+        _copy_files(place, target)
     elif all((place / name).is_file() for name in marian_vocabulary.FILES):
         marian_vocabulary.write_marian_vocabulary(place, target)
     else:
@@ -149,8 +156,18 @@ def copy_vocabulary(model: str | Path, folder: str | Path) -> None:
 
 def open_vocabulary(folder: Path, limits: tuple[int, int]) -> tuple[Tokenizer, Tokenizer]:
     """Return the tokenizers of sources and of targets, which most often are the same."""
-    target = folder / "target" if (folder / "target").is_dir() else folder
+    target = folder / _TARGET if (folder / _TARGET).is_dir() else folder
     return Tokenizer(folder, max_length=limits[0]), Tokenizer(target, max_length=limits[1])
+
+
+def _copy_files(place: Path, folder: Path) -> None:
+    """Copy a tokenizer's files, and those of the tokenizer of targets in it."""
+    if (place / _TARGET / _FILES[0]).is_file():
+        (folder / _TARGET).mkdir(exist_ok=True)
+        _copy_files(place / _TARGET, folder / _TARGET)
+    for name in reversed(_FILES):
+        if (place / name).is_file():
+            shutil.copyfile(place / name, folder / name)
 
 
 def _here(place: str) -> Path:
@@ -158,20 +175,20 @@ def _here(place: str) -> Path:
     if Path(place).is_dir():
         return Path(place)
     try:
-        patterns = [*_FILES, *marian_vocabulary.FILES]
+        patterns = [*_FILES, f"{_TARGET}*.json", *marian_vocabulary.FILES]
         return Path(snapshot_download(place, allow_patterns=patterns))
     except (OSError, ValueError) as error:
         raise UnsupportedModelError(f"{place} cannot be loaded: {reason(error)}") from error
 
 
-def new_teacher(recipe: Seq2SeqRecipe, tokenizer: Tokenizer) -> PreTrainedModel:
+def new_teacher(recipe: Seq2SeqRecipe, tokenizers: tuple[Tokenizer, Tokenizer]) -> PreTrainedModel:
     """Make the teacher that is trained from pairs: new, or begun as a BERT.
 
     Raises:
         ConfigError: Sizes that do not fit each other, or texts longer than the BERT's positions.
         UnsupportedModelError: No BERT, or a tokenizer without the tokens it needs.
     """
-    settings = recipe.teacher
+    settings, tokenizer = recipe.teacher, tokenizers[0]
     start = _token(tokenizer, "<s>", "[CLS]")
     eos = _token(tokenizer, "</s>", "[SEP]")
     longest = max(recipe.max_length, recipe.max_target)
@@ -188,8 +205,9 @@ def new_teacher(recipe: Seq2SeqRecipe, tokenizer: Tokenizer) -> PreTrainedModel:
         return from_bert(
             encoder, decoder_layers=layers, start=start, eos=eos, dropout=settings.dropout
         )
-    return new_bart(
-        tokenizer.vocab_size,
+    sizes = (tokenizer.vocab_size, tokenizers[1].vocab_size)
+    return _new_model(
+        sizes if not settings.shared_vocabulary else sizes[:1],
         layers=(settings.encoder_layers, settings.decoder_layers),
         hidden=settings.hidden,
         heads=settings.heads,
@@ -201,6 +219,13 @@ def new_teacher(recipe: Seq2SeqRecipe, tokenizer: Tokenizer) -> PreTrainedModel:
         eos=eos,
         seed=recipe.seed,
     )
+
+
+def _new_model(sizes: tuple[int, ...], **settings: Any) -> PreTrainedModel:
+    """Return a new model in BART's layout; in Marian's where there are two vocabularies."""
+    if len(sizes) == 1:
+        return new_bart(sizes[0], **settings)
+    return new_marian((sizes[0], sizes[1]), **settings)
 
 
 def make_student(recipe: Seq2SeqRecipe, teacher: PreTrainedModel) -> PreTrainedModel:
@@ -231,9 +256,10 @@ def make_student(recipe: Seq2SeqRecipe, teacher: PreTrainedModel) -> PreTrainedM
         raise ConfigError(
             "student.hidden is given, so layers are new; wanted numbers of layers, no lists"
         )
-    found = new_bart(
-        int(config.vocab_size),
-        layers=layers,  # type: ignore[arg-type]
+    sizes = vocabulary_sizes(teacher)
+    found = _new_model(
+        sizes if has_two_tables(teacher) else sizes[:1],
+        layers=layers,
         hidden=settings.hidden,
         heads=settings.heads,
         intermediate=settings.intermediate,

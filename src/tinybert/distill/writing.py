@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from tinybert import text_metrics
-from tinybert.ctranslate import token_list, write_ctranslate2
+from tinybert.bart import has_two_tables
+from tinybert.ctranslate import token_lists, write_ctranslate2
 from tinybert.distill.writer_layers import WriterLayers
 from tinybert.losses.sequence import next_token_loss, smoothed_loss
 from tinybert.pairs import PairData
@@ -202,13 +203,23 @@ class WritingObjective(nn.Module):
 
 
 def open_model(
-    model: PreTrainedModel, tokenizer: Tokenizer, folder: str | Path, *, batch_size: int = 64
+    model: PreTrainedModel,
+    tokenizers: tuple[Tokenizer, Tokenizer],
+    folder: str | Path,
+    *,
+    batch_size: int = 64,
 ) -> Generator:
     """Write a model for CTranslate2, in float32, and load it to answer with."""
-    tokens = token_list(tokenizer.vocabulary, int(model.config.vocab_size))
+    source, target = tokenizers
+    tokens = token_lists(model, source.vocabulary, target.vocabulary)
     write_ctranslate2(model, tokens, folder, int8=False)
     return Generator(
-        folder, tokenizer, prefix=prefix_of(model, tokens), threads=None, batch_size=batch_size
+        folder,
+        source,
+        target=target if has_two_tables(model) else None,
+        prefix=prefix_of(model, tokens[1]),
+        threads=None,
+        batch_size=batch_size,
     )
 
 
@@ -220,13 +231,18 @@ def prefix_of(model: PreTrainedModel, tokens: Sequence[str]) -> list[str]:
 
 
 def dev_quality(
-    model: PreTrainedModel, tokenizer: Tokenizer, data: PairData, *, count: int, longest: int
+    model: PreTrainedModel,
+    tokenizers: tuple[Tokenizer, Tokenizer],
+    data: PairData,
+    *,
+    count: int,
+    longest: int,
 ) -> Callable[[], dict[str, float]]:
     """Return a function that measures a model's likeliest answers on the first dev rows.
 
     Args:
         model: The model; it may change between calls.
-        tokenizer: Of sources.
+        tokenizers: Of sources and of targets.
         data: The pairs.
         count: Most rows to measure on.
         longest: Most tokens of an answer.
@@ -238,7 +254,7 @@ def dev_quality(
         training = model.training
         model.eval()
         with tempfile.TemporaryDirectory() as place:
-            write = open_model(model, tokenizer, Path(place) / "model")
+            write = open_model(model, tokenizers, Path(place) / "model")
             found = write(sources, Decoding(beams=1, max_tokens=longest))
         model.train(training)
         answers = [one[0].text for one in found]

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from tinybert.artifact import Card, check_files
+from tinybert.artifact import TARGET, Card, check_files
 from tinybert.errors import ArtifactError, ConfigError, MissingExtraError
 from tinybert.runtime.sentences import Piece, pack
 from tinybert.text import Tokenizer
@@ -71,6 +71,7 @@ class Generator:
     Args:
         folder: The model, as CTranslate2 reads it.
         tokenizer: The tokenizer of source and target.
+        target: The tokenizer of targets where they have a vocabulary of their own.
         prefix: Tokens that every answer begins with, such as a language's.
         threads: Threads a call may use, at least 1; None leaves it to the number of cores.
         batch_size: Texts that run together, at least 1.
@@ -86,6 +87,7 @@ class Generator:
         folder: str | Path,
         tokenizer: Tokenizer,
         *,
+        target: Tokenizer | None = None,
         prefix: Sequence[str] = (),
         threads: int | None = None,
         batch_size: int = 32,
@@ -101,8 +103,10 @@ class Generator:
                 "run: pip install 'tinybert[seq2seq]'"
             ) from error
         self.tokenizer, self.prefix, self.batch_size = tokenizer, list(prefix), batch_size
-        self._ids = tokenizer.vocabulary
+        self.target = target or tokenizer
+        self._ids = self.target.vocabulary
         self._tokens = {i: token for token, i in self._ids.items()}
+        self._sources = {i: token for token, i in tokenizer.vocabulary.items()}
         try:
             self._model = ctranslate2.Translator(
                 str(folder), device="cpu", inter_threads=1, intra_threads=threads or 0
@@ -200,11 +204,11 @@ class Generator:
 
     def _encode(self, text: str) -> list[str]:
         """Return a text's tokens."""
-        return [self._tokens[i] for i in self.tokenizer.encode([text])[0][0]]
+        return [self._sources[i] for i in self.tokenizer.encode([text])[0][0]]
 
     def _text(self, tokens: Sequence[str]) -> str:
         """Return the text of tokens."""
-        return self.tokenizer.decode([self._ids[t] for t in tokens if t in self._ids])
+        return self.target.decode([self._ids[t] for t in tokens if t in self._ids])
 
     def _settings(self, decoding: Decoding) -> dict[str, Any]:
         """Return what every search is told."""
@@ -212,7 +216,7 @@ class Generator:
             "no_repeat_ngram_size": decoding.no_repeat,
             "repetition_penalty": decoding.repetition_penalty,
             "max_decoding_length": decoding.max_tokens,
-            "suppress_sequences": [[self._tokens[self.tokenizer.pad_id]]],
+            "suppress_sequences": [[self._tokens[self.target.pad_id]]],
         }
 
 
@@ -243,9 +247,12 @@ def open_artifact(
         ArtifactError: A file is missing or altered, or the model cannot be run.
     """
     check_files(folder, card)
+    place = Path(folder)
+    own = TARGET in card.files
     return Generator(
-        (Path(folder) / card.model).parent,
-        Tokenizer(folder, max_length=card.max_length),
+        (place / card.model).parent,
+        Tokenizer(place, max_length=card.max_length),
+        target=Tokenizer((place / TARGET).parent, max_length=card.max_length) if own else None,
         prefix=card.generation.get("prefix", ()),
         threads=threads,
         batch_size=batch_size,

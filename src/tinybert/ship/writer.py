@@ -13,18 +13,17 @@ from transformers import PreTrainedModel
 
 from tinybert import runtime, text_metrics
 from tinybert._version import __version__
-from tinybert.artifact import CTRANSLATE2, Card, hash_file, read_card, write_card
-from tinybert.bart import LAYOUTS
-from tinybert.ctranslate import token_list, write_ctranslate2
+from tinybert.artifact import CTRANSLATE2, TARGET, Card, hash_file, read_card, write_card
+from tinybert.bart import LAYOUTS, has_two_tables
+from tinybert.ctranslate import token_lists, write_ctranslate2
 from tinybert.distill.generated import TorchWriter
-from tinybert.distill.writers import copy_vocabulary, force_token, load_writer
+from tinybert.distill.writers import copy_vocabulary, force_token, load_writer, open_vocabulary
 from tinybert.distill.writing import open_model, prefix_of
 from tinybert.errors import ArtifactError, ConfigError, DataError
 from tinybert.pairs import PairData
 from tinybert.runtime.generation import Decoding, Generator
 from tinybert.ship.export import check_target
 from tinybert.ship.model_card import write_model_card
-from tinybert.text import Tokenizer
 
 __all__ = ["answers_of", "evaluate_writer", "export_writer", "verify_writer"]
 
@@ -74,10 +73,11 @@ def export_writer(
     partial.mkdir(parents=True)
     try:
         copy_vocabulary(model, partial)
-        shutil.rmtree(partial / "target", ignore_errors=True)
+        if not has_two_tables(network):
+            shutil.rmtree((partial / TARGET).parent, ignore_errors=True)
         network.config.save_pretrained(partial)
-        tokenizer = Tokenizer(partial, max_length=max_length)
-        tokens = token_list(tokenizer.vocabulary, int(network.config.vocab_size))
+        source, other = open_vocabulary(partial, (max_length, max_length))
+        tokens = token_lists(network, source.vocabulary, other.vocabulary)
         write_ctranslate2(network, tokens, (partial / CTRANSLATE2).parent, int8=True)
         search = vars(decoding or Decoding())
         card = Card(
@@ -88,11 +88,12 @@ def export_writer(
             model=CTRANSLATE2,
             parameters=network.num_parameters(),
             teacher=teacher,
-            generation={**search, "prefix": prefix_of(network, tokens), "split": split},
+            generation={**search, "prefix": prefix_of(network, tokens[1]), "split": split},
             tinybert=__version__,
         )
         names = sorted(path for path in partial.glob("ctranslate2/*"))
-        hashed = [*_TOKENIZER, *(path.relative_to(partial).as_posix() for path in names)]
+        own = [f"target/{name}" for name in _TOKENIZER] if has_two_tables(network) else []
+        hashed = [*_TOKENIZER, *own, *(path.relative_to(partial).as_posix() for path in names)]
         write_card(partial, replace(card, files={n: hash_file(partial / n) for n in hashed}))
         write_model_card(partial)
         shutil.rmtree(target, ignore_errors=True)
@@ -130,10 +131,10 @@ def verify_writer(
     assert isinstance(written, runtime.Translator | runtime.Summarizer)
     answers = written(sources)
     alone = [written([source])[0] for source in sources[:_SCORED]]
-    tokenizer = Tokenizer(folder, max_length=card.max_length)
+    tokenizers = open_vocabulary(folder, (card.max_length, card.max_length))
     network = load_writer(model)
     with tempfile.TemporaryDirectory() as place:
-        exact = open_model(network, tokenizer, Path(place) / "model")
+        exact = open_model(network, tokenizers, Path(place) / "model")
         plain = type(written)(exact, card)(sources)
         difference = _difference(network, exact, sources[:_SCORED], list(rows["target"]))
     metric = text_metrics.MAIN[card.task]
@@ -192,12 +193,12 @@ def answers_of(
     longest = min(max_length, int(known or max_length))
     with tempfile.TemporaryDirectory() as place:
         copy_vocabulary(path, place)
-        tokenizer = Tokenizer(place, max_length=longest)
-        force_token(network, target_token, tokenizer)
+        tokenizers = open_vocabulary(Path(place), (longest, longest))
+        force_token(network, target_token, tokenizers[1])
         write = (
-            open_model(network, tokenizer, Path(place) / "model")
+            open_model(network, tokenizers, Path(place) / "model")
             if network.config.model_type in LAYOUTS
-            else TorchWriter(network, tokenizer)
+            else TorchWriter(network, tokenizers[0])
         )
         found = write(sources, Decoding(max_tokens=longest))
     return [one[0].text for one in found]
@@ -232,12 +233,12 @@ def _difference(
     network: PreTrainedModel, exact: Generator, sources: Sequence[str], targets: Sequence[str]
 ) -> float:
     """Return the largest difference of log probabilities of right answers' tokens."""
-    tokenizer, config = exact.tokenizer, network.config
+    config = network.config
     start, eos = int(config.decoder_start_token_id), int(config.eos_token_id)
     found = 0.0
     for source, target in zip(sources, targets, strict=False):
-        ids = tokenizer.encode([source])[0][0]
-        answer = tokenizer.encode([target])[0][0]
+        ids = exact.tokenizer.encode([source])[0][0]
+        answer = exact.target.encode([target])[0][0]
         answer = [token for token in answer if token not in (start, eos)]
         given = torch.tensor([[start, *answer]])
         with torch.inference_mode():
