@@ -163,7 +163,7 @@ SEQ2SEQ_FLAGS: tuple[tuple[str, str, Any, str], ...] = (
     ("--vocab-size", "teacher.vocab_size", int, "Pieces of a tokenizer learned here."),
     ("--encoder-layers", "student.encoder_layers", "layers", "Number, or teacher layers 0,2,5."),
     ("--decoder-layers", "student.decoder_layers", "layers", "Number, or teacher layers 0,2,5."),
-    ("--hidden", "student.hidden", int, "Width of a student with new weights."),
+    ("--hidden", "student.hidden", int, "Width of a narrower student."),
     ("--teach-epochs", "teaching.epochs", float, "Epochs of a teacher trained here."),
     ("--epochs", "training.epochs", float, "Epochs of the student."),
     ("--learning-rate", "training.learning_rate", float, "Peak rate of the student."),

@@ -12,6 +12,14 @@ from tinybert.errors import ConfigError
 from tinybert.heads import auto_class, head_of
 from tinybert.layout import Layout, layout_of
 from tinybert.mapping import even_layers
+from tinybert.projection import (
+    assign,
+    keep_neurons,
+    leading_basis,
+    linear,
+    project_attention,
+    project_norm,
+)
 
 __all__ = ["DROPOUTS", "adopt_head", "make_student"]
 
@@ -162,7 +170,8 @@ def _project(
             f"hidden is {hidden}, the width of the teacher's embeddings; a student of that width "
             "has no matrix behind them to inherit; choose another width, or a random start"
         )
-    basis = torch.eye(width) if width == hidden else _basis(layout.encoder(teacher), width, hidden)
+    table = _table(layout.encoder(teacher), width)
+    basis = torch.eye(width) if width == hidden else leading_basis([table], hidden)
     _rewrite(student, teacher, layout, chosen, basis)
 
 
@@ -183,36 +192,21 @@ def _rewrite(
     for layer, index in zip(layout.layer_list(student), chosen, strict=True):
         _project_layer(layer, layout.layer_list(teacher)[index], layout, basis, student, teacher)
     if len(head) == 1:
-        matrix, bias = _linear(teacher, head[0])
-        _assign(student, head[0], matrix @ basis, bias)
+        matrix, bias = linear(teacher, head[0])
+        assign(student, head[0], matrix @ basis, bias)
         return
     answers = torch.eye(int(teacher.config.num_labels or 1))
-    _keep_neurons(student, teacher, (head[0], head[1]), basis, answers)
+    keep_neurons(student, teacher, (head[0], head[1]), basis, answers)
 
 
-def _basis(encoder: nn.Module, width: int, hidden: int) -> Tensor:
-    """Return P (E, D): orthonormal columns spanning the embeddings' leading directions.
-
-    The all-ones direction is kept and lands on the all-ones direction of the student, so that the
-    mean that layer norm subtracts is the same in both.
-    """
+def _table(encoder: nn.Module, width: int) -> Tensor:
+    """Return the word embeddings as the layers see them (V, E)."""
     words: Any = encoder.get_submodule("embeddings.word_embeddings")
     table: Tensor = words.weight.detach().double()
     if table.shape[1] != width:
         widen: Any = encoder.get_submodule("embeddings_project")
         table = table @ widen.weight.detach().double().T
-    centered = table - table.mean(dim=1, keepdim=True)
-    _, vectors = torch.linalg.eigh(centered.T @ centered)
-    ones = torch.full((width, 1), width**-0.5, dtype=torch.float64)
-    leading = vectors.flip(1)[:, : hidden - 1]
-    basis = torch.linalg.qr(torch.cat([ones, leading], dim=1)).Q
-    basis[:, 0] = ones[:, 0]
-    mirror = torch.full((hidden,), -(hidden**-0.5), dtype=torch.float64)
-    mirror[0] += 1.0
-    if hidden > 1:
-        basis -= 2 * (basis @ mirror)[:, None] * mirror / mirror.square().sum()
-    found: Tensor = basis.float()
-    return found
+    return table
 
 
 def _project_outside(name: str, weight: Tensor, basis: Tensor) -> Tensor:
@@ -220,17 +214,10 @@ def _project_outside(name: str, weight: Tensor, basis: Tensor) -> Tensor:
     value, width = weight.detach().float(), basis.shape[0]
     if value.shape[-1] == width:
         is_gain = value.dim() == 1 and "norm.weight" in name.lower()
-        value = _project_norm(value, basis) if is_gain else value @ basis
+        value = project_norm(value, basis) if is_gain else value @ basis
     if "embeddings_project.weight" in name:
         value = basis.T @ value
     return value
-
-
-def _project_norm(gain: Tensor, basis: Tensor) -> Tensor:
-    """Return the diagonal of Pᵀ·diag(gain)·P, scaled so that states keep their length."""
-    width, hidden = basis.shape
-    diagonal: Tensor = (basis.square() * gain[:, None]).sum(0)
-    return diagonal.mul((width / hidden) ** 0.5)
 
 
 def _project_layer(
@@ -243,71 +230,9 @@ def _project_layer(
 ) -> None:
     """Rewrite one encoder layer in the student's basis."""
     heads = (int(student.config.num_attention_heads), int(teacher.config.num_attention_heads))
-    _project_attention(layer, source, layout, basis, heads)
-    _keep_neurons(layer, source, (layout.inner, layout.outer), basis, basis)
+    names = (layout.query, layout.key, layout.value, layout.attention_out)
+    project_attention(layer, source, names, (basis, basis), heads)
+    keep_neurons(layer, source, (layout.inner, layout.outer), basis, basis)
     for name in (layout.attention_norm, layout.output_norm):
-        gain, shift = _linear(source, name)
-        _assign(layer, name, _project_norm(gain, basis), shift @ basis)
-
-
-def _keep_neurons(
-    target: nn.Module, source: nn.Module, names: tuple[str, str], inputs: Tensor, outputs: Tensor
-) -> None:
-    """Keep the neurons with the largest weights between two matrices, in their old order."""
-    inner, outer = names
-    inner_weight, inner_bias = _linear(source, inner)
-    outer_weight, outer_bias = _linear(source, outer)
-    part: Any = target.get_submodule(inner)
-    strength = inner_weight.norm(dim=1) * outer_weight.norm(dim=0)
-    kept = strength.topk(part.out_features).indices.sort().values
-    _assign(target, inner, inner_weight[kept] @ inputs, inner_bias[kept])
-    _assign(target, outer, outputs.T @ outer_weight[:, kept], outer_bias @ outputs)
-
-
-def _project_attention(
-    layer: nn.Module, source: nn.Module, layout: Layout, basis: Tensor, heads: tuple[int, int]
-) -> None:
-    """Cut each head's Q·Kᵀ and V·O products to the student's head size; strongest heads first."""
-    hidden = basis.shape[1]
-    size = hidden // heads[0]
-    query, key, value = (
-        torch.cat([weight @ basis, bias[:, None]], dim=1).unflatten(0, (heads[1], -1))
-        for weight, bias in (_linear(source, n) for n in (layout.query, layout.key, layout.value))
-    )
-    out_weight, out_bias = _linear(source, layout.attention_out)
-    out = (basis.T @ out_weight).unflatten(1, (heads[1], -1)).transpose(0, 1)
-    scores = query.transpose(1, 2) @ key * (size / query.shape[1]) ** 0.5
-    mixes = out @ value
-    strength = mixes.flatten(1).norm(dim=1)
-    picked = strength.topk(min(heads)).indices.sort().values if heads[0] < heads[1] else None
-    index = picked if picked is not None else torch.arange(heads[0]) % heads[1]
-    left, right = _low_rank(scores[index], size)
-    mix_left, mix_right = _low_rank(mixes[index], size)
-    copies = torch.bincount(index, minlength=heads[1])[index][:, None, None]
-    for name, rows in ((layout.query, left), (layout.key, right), (layout.value, mix_right)):
-        flat = rows.transpose(1, 2).flatten(0, 1)
-        _assign(layer, name, flat[:, :-1], flat[:, -1])
-    merged = (mix_left / copies).transpose(0, 1).flatten(1)
-    _assign(layer, layout.attention_out, merged, out_bias @ basis)
-
-
-def _low_rank(matrices: Tensor, rank: int) -> tuple[Tensor, Tensor]:
-    """Return L (H, n, rank) and R (H, m, rank) whose products L·Rᵀ approximate (H, n, m)."""
-    u, s, vh = torch.linalg.svd(matrices, full_matrices=False)
-    found = min(rank, s.shape[-1])
-    root = s[:, None, :found].sqrt()
-    left, right = u[..., :found] * root, vh[:, :found].transpose(1, 2) * root
-    return nn.functional.pad(left, (0, rank - found)), nn.functional.pad(right, (0, rank - found))
-
-
-def _linear(module: nn.Module, name: str) -> tuple[Tensor, Tensor]:
-    """Return weight and bias of a part as float32."""
-    part: Any = module.get_submodule(name)
-    return part.weight.detach().float(), part.bias.detach().float()
-
-
-def _assign(module: nn.Module, name: str, weight: Tensor, bias: Tensor) -> None:
-    """Fill weight and bias of a part."""
-    part: Any = module.get_submodule(name)
-    part.weight.copy_(weight)
-    part.bias.copy_(bias)
+        gain, shift = linear(source, name)
+        assign(layer, name, project_norm(gain, basis), shift @ basis)

@@ -9,7 +9,8 @@ from tinybert.errors import ConfigError, ShapeError, UnsupportedModelError
 from tinybert.first_token import first_token_only
 from tinybert.layout import layout_of
 from tinybert.observe import Observer
-from tinybert.student import _basis, _rewrite, make_student
+from tinybert.projection import leading_basis
+from tinybert.student import _rewrite, _table, make_student
 
 
 @pytest.fixture(params=CONFIGS)
@@ -57,7 +58,7 @@ def test_projection_at_full_width_is_the_teacher():
     student = AutoModelForSequenceClassification.from_config(CONFIGS["bert"]).eval()
     layout = layout_of(teacher.config)
     with torch.no_grad():
-        basis = _basis(layout.encoder(teacher), 24, 24)
+        basis = leading_basis([_table(layout.encoder(teacher), 24)], 24)
         _rewrite(student, teacher, layout, (0, 1, 2, 3), basis)
     torch.testing.assert_close(basis.T @ basis, torch.eye(24))
     with Observer(teacher, scores=[1, 4]) as a, torch.no_grad():

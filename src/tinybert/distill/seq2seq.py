@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from tinybert import pairs as data_room
 from tinybert.artifact import write_atomic
-from tinybert.bart import LAYOUTS, choose_layers
+from tinybert.bart import LAYOUTS
 from tinybert.distill.beams import beam_texts, read_texts, top_tokens
 from tinybert.distill.folder import open_folder, versions
 from tinybert.distill.generated import TorchWriter
@@ -27,6 +27,7 @@ from tinybert.distill.writers import (
     new_teacher,
     open_vocabulary,
     save_writer,
+    small_teacher,
     write_vocabulary,
 )
 from tinybert.distill.writing import (
@@ -38,6 +39,7 @@ from tinybert.distill.writing import (
     rows,
 )
 from tinybert.errors import ConfigError
+from tinybert.narrow import NARROWED
 from tinybert.pairs import PairData
 from tinybert.runtime.generation import Decoding
 from tinybert.runtime.sentences import split_sentences
@@ -90,6 +92,9 @@ def seq2seq(recipe: Seq2SeqRecipe, say: Say = print) -> Path:
     student = make_student(recipe, teacher)
     learned, top = _targets(recipe, teacher, data, more, tokenizers, stages, say)
     say(f"student: {_size(student)}; teacher: {_size(teacher)}")
+    kind = teacher.config.model_type
+    if recipe.student.hidden and kind not in NARROWED:
+        say(f"  the student has new weights: those of a {kind} cannot be narrowed")
     objective = WritingObjective(
         student,
         smoothing=recipe.training.smoothing,
@@ -167,9 +172,8 @@ def _given(recipe: Seq2SeqRecipe) -> PreTrainedModel | None:
         return found
     if student.hidden is not None:
         _refuse_layers(recipe)
-    if settings.bert is None and student.hidden is None:
-        choose_layers(student.encoder_layers, settings.encoder_layers)
-        choose_layers(student.decoder_layers, settings.decoder_layers)
+    if settings.bert is None:
+        make_student(recipe, small_teacher(settings))
     return None
 
 

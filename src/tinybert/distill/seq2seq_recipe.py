@@ -103,9 +103,11 @@ class WriterTeacher(WriterSettings):
 
 
 class WriterStudent(Section):
-    """The student: the teacher's layers that it keeps, or, with ``hidden``, new ones.
+    """The student: the teacher's layers that it keeps, or, with ``hidden``, narrower ones.
 
-    Layers are a number or a list of teacher layers counted from 0.
+    Layers are a number or a list of teacher layers counted from 0. A narrower student begins with
+    the projected weights of a BART or Marian teacher; ``start = "random"``, or another teacher,
+    gives it new ones.
     """
 
     encoder_layers: int | tuple[int, ...] = 4
@@ -114,6 +116,7 @@ class WriterStudent(Section):
     heads: int | None = Field(None, ge=1)
     intermediate: int | None = Field(None, ge=1)
     dropout: float = Field(0.1, ge=0, lt=1)
+    start: Literal["teacher", "random"] = "teacher"
 
 
 class TargetSettings(Section):

@@ -24,9 +24,10 @@ from tinybert.bart import (
 )
 from tinybert.distill.infer import load_classifier, resolve, save_tokenizer
 from tinybert.distill.published import BROKEN, read_config, reason
-from tinybert.distill.seq2seq_recipe import Seq2SeqRecipe
+from tinybert.distill.seq2seq_recipe import Seq2SeqRecipe, WriterStudent, WriterTeacher
 from tinybert.errors import ConfigError, UnsupportedModelError
 from tinybert.layout import layout_of
+from tinybert.narrow import NARROWED, narrow_writer
 from tinybert.subwords import train_tokenizer
 from tinybert.text import Tokenizer
 
@@ -38,6 +39,7 @@ __all__ = [
     "new_teacher",
     "open_vocabulary",
     "save_writer",
+    "small_teacher",
     "write_vocabulary",
     "writes_texts",
 ]
@@ -221,6 +223,25 @@ def new_teacher(recipe: Seq2SeqRecipe, tokenizers: tuple[Tokenizer, Tokenizer]) 
     )
 
 
+def small_teacher(settings: WriterTeacher) -> PreTrainedModel:
+    """Return a teacher of the sizes that are wanted but for its vocabulary, to check a student by.
+
+    Raises:
+        ConfigError: The heads do not divide the width.
+    """
+    return new_bart(
+        4,
+        layers=(settings.encoder_layers, settings.decoder_layers),
+        hidden=settings.hidden,
+        heads=settings.heads,
+        intermediate=settings.intermediate,
+        positions=4,
+        start=0,
+        pad=1,
+        eos=2,
+    )
+
+
 def _new_model(sizes: tuple[int, ...], **settings: Any) -> PreTrainedModel:
     """Return a new model in BART's layout; in Marian's where there are two vocabularies."""
     if len(sizes) == 1:
@@ -229,7 +250,7 @@ def _new_model(sizes: tuple[int, ...], **settings: Any) -> PreTrainedModel:
 
 
 def make_student(recipe: Seq2SeqRecipe, teacher: PreTrainedModel) -> PreTrainedModel:
-    """Make the student: some of the teacher's layers, or a smaller model with new weights.
+    """Make the student: some of the teacher's layers, as they are or narrower, or new ones.
 
     Raises:
         ConfigError: Layers or sizes that the teacher does not have or that do not fit.
@@ -251,10 +272,12 @@ def make_student(recipe: Seq2SeqRecipe, teacher: PreTrainedModel) -> PreTrainedM
         )
         set_dropout(student, settings.dropout)
         return student
+    if settings.start == "teacher" and config.model_type in NARROWED:
+        return _narrowed(settings, teacher)
     layers = settings.encoder_layers, settings.decoder_layers
     if not all(isinstance(count, int) for count in layers):
         raise ConfigError(
-            "student.hidden is given, so layers are new; wanted numbers of layers, no lists"
+            "student.hidden is given, and layers are new; wanted numbers of layers, no lists"
         )
     sizes = vocabulary_sizes(teacher)
     found = _new_model(
@@ -273,6 +296,28 @@ def make_student(recipe: Seq2SeqRecipe, teacher: PreTrainedModel) -> PreTrainedM
     forced = getattr(teacher.generation_config, "forced_bos_token_id", None)
     found.generation_config.forced_bos_token_id = forced
     return found
+
+
+def _narrowed(settings: WriterStudent, teacher: PreTrainedModel) -> PreTrainedModel:
+    """Return a student narrower than its teacher that begins with its weights."""
+    assert settings.hidden is not None
+    config: Any = teacher.config
+    try:
+        picked = (
+            choose_layers(settings.encoder_layers, int(config.encoder_layers)),
+            choose_layers(settings.decoder_layers, int(config.decoder_layers)),
+        )
+    except ConfigError as error:
+        raise ConfigError(f'{error}; or give student.start = "random"') from None
+    student = narrow_writer(
+        teacher,
+        *picked,
+        hidden=settings.hidden,
+        heads=settings.heads,
+        intermediate=settings.intermediate,
+    )
+    set_dropout(student, settings.dropout)
+    return student
 
 
 def force_token(model: PreTrainedModel, token: str | None, tokenizer: Tokenizer) -> None:
