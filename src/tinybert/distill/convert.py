@@ -21,6 +21,7 @@ from tinybert.distill.published import (
     reason,
     write_tokenizer,
 )
+from tinybert.distill.writers import copy_vocabulary, missing_weights
 from tinybert.errors import ConfigError, UnsupportedModelError
 from tinybert.layout import Layout, layout_of
 
@@ -35,8 +36,9 @@ def convert(folder: str | Path, to: str | Path, say: Callable[[str], None] = pri
 
     ``pytorch_model.bin`` is read by torch's restricted unpickler, which knows tensors and plain
     values and runs no code. Old names are renamed, weights that the model has no place for are
-    named and left out. A whole classifier stays one; of anything else the bare encoder is kept. The
-    new folder is built beside ``to``, loaded once, and renamed when it is whole.
+    named and left out. A whole classifier stays one, so does a model that writes texts; of anything
+    else the bare encoder is kept. The new folder is built beside ``to``, loaded once, and renamed
+    when it is whole.
 
     Args:
         folder: A downloaded checkpoint with ``config.json``, weights and vocabulary.
@@ -58,6 +60,8 @@ def convert(folder: str | Path, to: str | Path, say: Callable[[str], None] = pri
     _check(source, target)
     tensors = _read(source)
     config = read_config(source, tensors)
+    if getattr(config, "is_encoder_decoder", False):
+        return _convert_writer(source, target, tensors)
     layout = layout_of(config)
     kept, extra = _fit(source, config, layout, tensors)
     partial = target.with_name(f".{target.name}.partial")
@@ -77,6 +81,31 @@ def convert(folder: str | Path, to: str | Path, say: Callable[[str], None] = pri
         say(f"left out: {brief(extra)}")
     if missing := [name for name in fresh if name.startswith(f"{layout.base}.")]:
         say(f"missing, made anew when the model is loaded: {brief(missing)}")
+    return target
+
+
+def _convert_writer(source: Path, target: Path, tensors: dict[str, Tensor]) -> Path:
+    """Write an encoder-decoder with the files of its tokenizer."""
+    partial = target.with_name(f".{target.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        once = {(value.data_ptr(), value.shape): name for name, value in [*tensors.items()][::-1]}
+        apart = {name: tensors[name].clone().contiguous() for name in once.values()}
+        save_file(apart, partial / "model.safetensors", metadata={"format": "pt"})
+        for pattern in ("*.json", "*.spm"):
+            for path in source.glob(pattern):
+                shutil.copyfile(path, partial / path.name)
+        (partial / "model.safetensors.index.json").unlink(missing_ok=True)
+        missing = missing_weights(partial)
+        if missing:
+            raise UnsupportedModelError(f"{source} lacks weights: {brief(missing)}")
+        copy_vocabulary(partial, partial)
+        if target.is_dir():
+            target.rmdir()
+        partial.rename(target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
     return target
 
 

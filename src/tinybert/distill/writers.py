@@ -36,6 +36,7 @@ __all__ = [
     "force_token",
     "load_writer",
     "make_student",
+    "missing_weights",
     "new_teacher",
     "open_vocabulary",
     "save_writer",
@@ -58,6 +59,24 @@ def load_writer(model: str | Path, *, any_layout: bool = False) -> PreTrainedMod
     Raises:
         UnsupportedModelError: No such model, or another architecture.
     """
+    found, _ = _load(model)
+    if not any_layout:
+        check_layout(found)
+    found.float().eval()
+    return found
+
+
+def missing_weights(model: str | Path) -> list[str]:
+    """Return the names of weights that a folder of an encoder-decoder lacks.
+
+    Raises:
+        UnsupportedModelError: It cannot be loaded.
+    """
+    return sorted(_load(model)[1]["missing_keys"])
+
+
+def _load(model: str | Path) -> tuple[PreTrainedModel, dict[str, Any]]:
+    """Return a model, and how it differs from its checkpoint."""
     place = resolve(model)
     logging.getLogger("httpx").setLevel(logging.WARNING)
     quiet = transformers_logging.get_verbosity()
@@ -65,7 +84,10 @@ def load_writer(model: str | Path, *, any_layout: bool = False) -> PreTrainedMod
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     try:
-        found: PreTrainedModel = AutoModelForSeq2SeqLM.from_pretrained(place, use_safetensors=True)
+        found: tuple[PreTrainedModel, dict[str, Any]] = AutoModelForSeq2SeqLM.from_pretrained(
+            place, use_safetensors=True, output_loading_info=True
+        )
+        return found
     except BROKEN as error:
         raise UnsupportedModelError(
             f"{model} cannot be loaded as an encoder-decoder: {reason(error)}"
@@ -74,10 +96,6 @@ def load_writer(model: str | Path, *, any_layout: bool = False) -> PreTrainedMod
         transformers_logging.set_verbosity(quiet)
         if bars:
             transformers_logging.enable_progress_bar()
-    if not any_layout:
-        check_layout(found)
-    found.float().eval()
-    return found
 
 
 def writes_texts(model: str | Path) -> bool:
@@ -168,7 +186,7 @@ def _copy_files(place: Path, folder: Path) -> None:
         (folder / _TARGET).mkdir(exist_ok=True)
         _copy_files(place / _TARGET, folder / _TARGET)
     for name in reversed(_FILES):
-        if (place / name).is_file():
+        if (place / name).is_file() and place.resolve() != folder.resolve():
             shutil.copyfile(place / name, folder / name)
 
 
