@@ -93,8 +93,8 @@ def _begin(
     return _Plan(runs, costs, limits, space, found)
 
 
-def _search(kept: "_Plan", deadline: float | None, say: Say) -> bool:
-    """Train what is worth it; whether time ended before all had their turn."""
+def _search(kept: "_Plan", deadline: float | None, say: Say) -> float:
+    """Train what is worth it; return the seconds that time did not suffice for, or 0."""
     from tinybert.ship.search import Search
     from tinybert.ship.study import Study
 
@@ -151,7 +151,7 @@ class _Plan:
         write_atomic(self.runs.folder / _PLAN, (text + "\n").encode())
         return about
 
-    def finish(self, ended: bool, say: Say) -> Path:
+    def finish(self, ended: float, say: Say) -> Path:
         """Choose, write everything down and return the folder.
 
         Raises:
@@ -183,7 +183,7 @@ class _Plan:
         again = recipe.model_copy(update={"out": str(folder / "again")})
         recipes.save(again, folder / "recipe.toml")
 
-    def _praise(self, best: Candidate, ended: bool) -> str:
+    def _praise(self, best: Candidate, ended: float) -> str:
         """Say what was chosen."""
         value = best.artifact or 0.0
         text = (
@@ -192,7 +192,7 @@ class _Plan:
         )
         return text + _after(best) + self._waiting(ended)
 
-    def _short(self, shipped: Sequence[Candidate], ended: bool) -> str:
+    def _short(self, shipped: Sequence[Candidate], ended: float) -> str:
         """Say how near the best one comes to what is wanted."""
         metric, refused = self.runs.data.metric, [c for c in self.found if c.state == "refused"]
         if not shipped:
@@ -214,11 +214,14 @@ class _Plan:
         """Return a dev metric as a share of the teacher's."""
         return f" ({100 * value / self.top:.1f} % of the teacher's)" if self.top > 0 else ""
 
-    def _waiting(self, ended: bool) -> str:
+    def _waiting(self, ended: float) -> str:
         """Say how many candidates time left out."""
         count = sum(one.state == "waiting" for one in self.found)
         left = f"{count} candidates wait" if count > 1 else "one candidate waits"
-        return f"; time ended, {left}: the same command goes on" if ended and count else ""
+        takes = f"the next training takes about {math.ceil(ended / 60)} minutes"
+        return (
+            f"; time ended, {left}: the same command goes on ({takes})" if ended and count else ""
+        )
 
 
 def _after(one: Candidate) -> str:

@@ -40,14 +40,20 @@ class Search:
     deadline: float | None
     save: Callable[[], Any]
     say: Callable[[str], None]
+    next_s: float = 0.0
 
     @property
     def top(self) -> float:
         """The teacher's dev metric."""
         return self.runs.top[self.runs.data.metric]
 
-    def run(self) -> bool:
-        """Train what is worth it; whether time ended before all had their turn."""
+    def run(self) -> float:
+        """Train what is worth it.
+
+        Returns:
+            What the next training would take, s, where time ended before all had their turn; else
+            0.
+        """
         ended = self.study.ended()
         for each in self.found:
             if each.state == "waiting" and each.name in ended:
@@ -61,7 +67,7 @@ class Search:
                 break
         if not any(one.shipped == FULL and not self.limits.over(one) for one in self.found):
             self._ship_what_there_is()
-        return any(one.state == "waiting" for one in self.found)
+        return max(1.0, self.next_s) if any(one.state == "waiting" for one in self.found) else 0.0
 
     def _next(self) -> Candidate | None:
         """Return whose turn it is: the most capable, or with ``keep`` the middle in size.
