@@ -1,5 +1,6 @@
 """The tables of docs/results.md: every set, int8 beside float32, other tools, parts left out."""
 
+import itertools
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -13,6 +14,7 @@ __all__ = ["details", "gains", "judge", "mean", "table"]
 PEERS = ("textbrewer", "textbrewer-random", "model2vec")
 
 
+LIMITS = (4, 2)
 STEPS = {
     "no-layer-stage": "the layer stage | left out",
     "no-prediction-stage": "the prediction stage | left out",
@@ -37,6 +39,7 @@ def details() -> str:
             "quality",
             _int8,
         ),
+        "Small artifacts": _small(),
         "Other tools": _lines("Set|Metric, split|System|Seeds|Value|Steps|Size", "peers", _peers),
         "Parts left out": _lines(
             "Set|Metric|Layers|Student|Seeds|Dev|Test", "ablation", _ablation, by="variant"
@@ -44,6 +47,23 @@ def details() -> str:
         "Speed": speed_tables(table),
     }
     return "\n\n".join(f"## {name}\n\n{text}" for name, text in sections.items() if text)
+
+
+def _small() -> str:
+    """Return the students whose words, tables and neurons are fewer, by the limit of their file."""
+    lines = []
+    for name, limit in itertools.product(SETS, LIMITS):
+        rows = (read(f"quality-{name}-{limit}mb") or {"rows": []})["rows"]
+        if rows:
+            shown = ", ".join(f"{key} {value}" for key, value in rows[0]["settings"].items())
+            size = f"{statistics.mean(row['int8_mb'] for row in rows):.1f} MB"
+            cells = [name, str(rows[0]["layers"]), shown, _seeds(rows)]
+            cells += [mean(rows, f"{judge(rows)}_{key}") for key in ("teacher", "student")]
+            lines.append(
+                [*cells, f"**{mean(rows, 'kept')}**", mean(rows, f"{judge(rows)}_int8"), size]
+            )
+    header = "Set|Layers|Settings over the recipe|Seeds|Teacher|Student|Kept|int8|int8 file"
+    return table(header.split("|"), lines) if lines else ""
 
 
 def gains() -> str:

@@ -91,6 +91,8 @@ def test_details_from_results(tables, tmp_path, monkeypatch):
     peer = {"set": "cola", "layers": None, "seed": 0, "metric": "matthews", "system": "model2vec",
             "dev": 0.2, "steps": None, "mb": 30.0}  # fmt: skip
     _results.write("peers-cola", [peer], "python bench/peers.py")
+    small = row | {"layers": 2, "settings": {"student.embedding": "64"}, "int8_mb": 3.4}
+    _results.write("quality-cola-4mb", [small], "python bench/quality.py")
     part = {"variant": "random-start", "dev_student": 0.3}
     whole = [row | {"variant": "whole"}, other | {"variant": "whole", "dev_student": 0.9}]
     _results.write("ablation-cola", [*whole, row | part], "python bench/ablation.py")
@@ -102,6 +104,7 @@ def test_details_from_results(tables, tmp_path, monkeypatch):
     for line in (
         "| cola | matthews, dev | 3 | 2 | 50.0 ± 0.0 | **40.0 ± 0.0** | **80.0 ± 0.0** | 39.0 ± 0.0",
         "| cola | 3 | 2 | 0.50 % | 0.60 % | -1.0 ± 0.0 | 25.8 % |",
+        "| cola | 2 | student.embedding 64 | 1 | 50.0 | 40.0 | **80.0** | 39.0 | 3.4 MB |",
         "| cola | matthews, dev | model2vec | 1 | 20.0 | – | 30.0 MB |",
         "| cola | matthews | 3 | random-start | 1 | 30.0 | – |",
         "| 1x25 | 1 | **0.50** | 1.00 (2.0) | 4.00 (8.0) | **2.0** |\n",
