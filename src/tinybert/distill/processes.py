@@ -30,15 +30,16 @@ def spoken_once(say: Callable[[str], None]) -> Callable[[str], None]:
 
 @contextmanager
 def first_alone() -> Iterator[bool]:
-    """Yield True in the first process and False in the others; all of them leave together.
+    """Yield True in the first process and False in the others; all enter and leave together.
 
-    What the first one wrote inside lies on the disk when the others go on. Inside of it, where the
-    others are not, another one waits for nobody.
+    What the others read before is read when the first one begins, and what it wrote inside lies on
+    the disk when they go on. Inside of it, where the others are not, another one waits for nobody.
     """
     if count() == 1 or _alone.get():
         yield True
         return
     state = PartialState(cpu=not torch.cuda.is_available())
+    state.wait_for_everyone()
     token = _alone.set(is_first())
     try:
         yield is_first()
