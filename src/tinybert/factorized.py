@@ -13,7 +13,7 @@ from tinybert.errors import ConfigError
 from tinybert.heads import auto_class, head_of
 from tinybert.layout import Layout, layout_of
 
-__all__ = ["Tokens", "factorize"]
+__all__ = ["Tokens", "check_width", "factorize"]
 
 _PARTS = (
     "query",
@@ -55,6 +55,16 @@ class Tokens:
     types: Tensor
 
 
+def check_width(width: int, hidden: int) -> None:
+    """Refuse word embeddings of a width R that a model of hidden size D cannot have.
+
+    Raises:
+        ConfigError: R is not between 2 and D − 1.
+    """
+    if not 2 <= width < hidden:
+        raise ConfigError(f"embedding is {width}; wanted 2 to {hidden - 1}, below the hidden size")
+
+
 def factorize(
     model: PreTrainedModel, width: int, tokens: Tokens | None = None, *, random: bool = False
 ) -> PreTrainedModel:
@@ -88,9 +98,7 @@ def factorize(
 
     Source: Lan et al. 2020, "ALBERT", section 3.1; layout: Clark et al. 2020, "ELECTRA".
     """
-    hidden = int(model.config.hidden_size)
-    if not 2 <= width < hidden:
-        raise ConfigError(f"embedding is {width}; wanted 2 to {hidden - 1}, below the hidden size")
+    check_width(width, int(model.config.hidden_size))
     source = layout_of(model.config)
     tables = _tables(source, model)
     config = _config(model.config, source, width, len(tables.places), len(tables.types))

@@ -21,7 +21,7 @@ from tinybert.projection import (
     project_norm,
 )
 
-__all__ = ["DROPOUTS", "adopt_head", "make_student"]
+__all__ = ["DROPOUTS", "adopt_head", "make_student", "student_config"]
 
 DROPOUTS = (
     "hidden_dropout_prob",
@@ -70,7 +70,9 @@ def make_student(
     """
     layout = layout_of(teacher.config)
     chosen = even_layers(layers, int(teacher.config.num_hidden_layers))
-    config = _student_config(teacher.config, layout, len(chosen), hidden, heads, intermediate)
+    config = student_config(
+        teacher.config, len(chosen), hidden=hidden, heads=heads, intermediate=intermediate
+    )
     _set_dropout(config, dropout)
     student: PreTrainedModel = auto_class(head_of(teacher)).from_config(config)
     student.eval()
@@ -105,15 +107,26 @@ def adopt_head(student: PreTrainedModel, teacher: PreTrainedModel) -> bool:
     return True
 
 
-def _student_config(
+def student_config(
     teacher: Any,
-    layout: Layout,
     layers: int,
-    hidden: int | None,
-    heads: int | None,
-    intermediate: int | None,
+    *,
+    hidden: int | None = None,
+    heads: int | None = None,
+    intermediate: int | None = None,
 ) -> Any:
-    """Check the sizes, all at once, and return the student's config."""
+    """Return the config of a smaller model of the teacher's own architecture.
+
+    Args:
+        teacher: The teacher's config.
+        layers: How many layers.
+        hidden, heads, intermediate: As in ``make_student``.
+
+    Raises:
+        ConfigError: Sizes that do not divide or exceed the teacher's, all of them at once.
+        UnsupportedModelError: An architecture whose parts are not known.
+    """
+    layout = layout_of(teacher)
     width, inner = int(teacher.hidden_size), int(getattr(teacher, layout.intermediate))
     hidden = hidden or width
     heads = heads or int(teacher.num_attention_heads)

@@ -153,6 +153,24 @@ def test_regression_and_pairs(settings, tmp_path):
     assert about["dev"]["student"]["pearson"] > 0.8
 
 
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"student.layers": 7}, "layers is 7; wanted 1 to 4"),
+        ({"student.hidden": 48}, "hidden is 48; wanted 1 to 32"),
+        ({"student.heads": 3}, "hidden 32 is not a multiple of heads 3"),
+        ({"student.mapping": [1, 9]}, r"mapping \[1, 9\] leaves the teacher; wanted 1 to 4"),
+        ({"student.embedding": 32}, "embedding is 32; wanted 2 to 31, below the hidden size"),
+        ({"pruning.intermediate": 64}, "pruning.intermediate is 64; wanted below 64"),
+        ({"pruning.heads": 2}, "pruning.heads is 2, but a Hugging Face BERT"),
+    ],
+)
+def test_students_that_cannot_be_made_are_refused_before_the_run(taught, wrong, message):
+    with pytest.raises(ConfigError, match=message):
+        distill(recipes.load(None, taught | wrong))
+    assert not Path(taught["out"]).exists()
+
+
 def test_bad_teachers_are_refused_with_every_reason(settings, tmp_path):
     folder = run(settings)
     teacher = AutoModelForSequenceClassification.from_pretrained(folder / "teacher")

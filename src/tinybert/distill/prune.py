@@ -25,22 +25,26 @@ __all__ = ["check_pruning", "keep_neurons", "largest_neurons", "neuron_scores", 
 _BATCH = 16
 
 
-def check_pruning(settings: PruningSettings, student: PreTrainedModel) -> None:
+def check_pruning(settings: PruningSettings, config: Any) -> None:
     """Refuse sizes that no plain Hugging Face model has, or that prune nothing.
+
+    Args:
+        settings: What shall stay.
+        config: The student's, before it is pruned.
 
     Raises:
         ConfigError: ``heads`` is given, or ``intermediate`` is not below the student's.
     """
     problems = []
     if settings.heads is not None:
-        width, heads = student.config.hidden_size, student.config.num_attention_heads
+        width, heads = config.hidden_size, config.num_attention_heads
         problems.append(
             f"pruning.heads is {settings.heads}, but a Hugging Face BERT or ELECTRA computes the "
             f"size of a head as hidden size / heads: fewer than {heads} heads would each be wider "
             f"than the {width // heads} they have, so no weights are saved; set student.heads or "
             "student.hidden instead"
         )
-    inner = int(getattr(student.config, layout_of(student.config).intermediate))
+    inner = int(getattr(config, layout_of(config).intermediate))
     if settings.intermediate is not None and settings.intermediate >= inner:
         problems.append(
             f"pruning.intermediate is {settings.intermediate}; wanted below {inner}, the student's "

@@ -11,18 +11,20 @@ from transformers import PreTrainedModel, set_seed
 
 from tinybert.distill.infer import load_classifier, longest_input, resolve
 from tinybert.distill.published import read_config
-from tinybert.distill.recipe import EncoderSettings, StudentSettings
+from tinybert.distill.prune import check_pruning
+from tinybert.distill.recipe import EncoderSettings, Recipe, StudentSettings
 from tinybert.distill.teach import has_head
 from tinybert.distill.vocabularies import cut_words
 from tinybert.errors import ConfigError
-from tinybert.factorized import Tokens, factorize
+from tinybert.factorized import Tokens, check_width, factorize
 from tinybert.heads import claimed_head, head_of
 from tinybert.layout import layout_of
-from tinybert.student import DROPOUTS, adopt_head, make_student
+from tinybert.mapping import even_layers, layer_map
+from tinybert.student import DROPOUTS, adopt_head, make_student, student_config
 from tinybert.text import Tokenizer
 from tinybert.vocabulary import Cut
 
-__all__ = ["check_base", "start_student", "tokens_of"]
+__all__ = ["check_base", "check_student", "start_student", "tokens_of"]
 
 
 def start_student(
@@ -86,6 +88,34 @@ def tokens_of(rows: Dataset) -> Tokens:
     places = [torch.arange(len(row)) for row in ids]
     flat = [torch.tensor([i for row in part for i in row]) for part in (ids, types)]
     return Tokens(flat[0], torch.cat(places), flat[1])
+
+
+def check_student(recipe: Recipe) -> None:
+    """Refuse a student that cannot be made of the recipe's teacher, before anything is trained.
+
+    Raises:
+        ConfigError: Sizes, layers or a mapping that the teacher does not have, an encoder to start
+            from that does not fit, word embeddings or pruned layers that are not smaller.
+        UnsupportedModelError: No such model, or an unknown architecture.
+    """
+    settings = recipe.student
+    teacher: Any = read_config(resolve(recipe.teacher.model))
+    count = int(teacher.num_hidden_layers)
+    if settings.base is None:
+        config = student_config(
+            teacher,
+            len(even_layers(settings.layers, count)),
+            hidden=settings.hidden,
+            heads=settings.heads,
+            intermediate=settings.intermediate,
+        )
+    else:
+        check_base(settings, recipe.teacher.model, recipe.max_length)
+        config = read_config(resolve(settings.base))
+    layer_map(settings.mapping, int(config.num_hidden_layers), count)
+    if settings.embedding is not None:
+        check_width(settings.embedding, int(config.hidden_size))
+    check_pruning(recipe.pruning, config)
 
 
 def check_base(settings: StudentSettings, teacher: str, max_length: int) -> None:

@@ -21,10 +21,10 @@ from tinybert.distill.label import write_rows
 from tinybert.distill.outputs import tokenize
 from tinybert.distill.processes import first_alone, spoken_once
 from tinybert.distill.proposals import check_source
-from tinybert.distill.prune import check_pruning, keep_neurons, largest_neurons
+from tinybert.distill.prune import keep_neurons, largest_neurons
 from tinybert.distill.recipe import Recipe, Stage
 from tinybert.distill.stages import Lessons, run_stages
-from tinybert.distill.start import check_base, start_student, tokens_of
+from tinybert.distill.start import check_student, start_student, tokens_of
 from tinybert.distill.teach import (
     check_teacher,
     dev_metrics,
@@ -87,7 +87,7 @@ def distill(recipe: Recipe, say: Say = print) -> Path:
         TinyBertError: Data, teacher or settings cannot be used; before any training starts.
     """
     say = spoken_once(say)
-    check_base(recipe.student, recipe.teacher.model, recipe.max_length)
+    check_student(recipe)
     check_source(recipe.augment)
     run = open_folder(recipe)
     data = load_data(recipe, say)
@@ -101,7 +101,6 @@ def distill(recipe: Recipe, say: Say = print) -> Path:
     own = make_vocabulary(recipe.student.vocabulary, texts, data, folder, tokenizer, place, say)
     tokens = _tokens(recipe, texts, own.tokenizer, data)
     student = start_student(recipe.student, teacher, recipe.seed, say, tokens, own.cut)
-    check_pruning(recipe.pruning, student)
     lessons = Lessons(recipe, data, run, teacher, folder, tokenizer, texts, own, say)
     run_stages(lessons, student, seconds)
     student_dev = dev_metrics(student, own.tokenizer, data)()

@@ -230,6 +230,6 @@ def untrained(recipe: Recipe, candidate: Candidate, teacher: PreTrainedModel) ->
     kept = own.pruning.intermediate
     if kept is None:
         return student
-    check_pruning(own.pruning, student)
+    check_pruning(own.pruning, student.config)
     pruned = own.student.model_copy(update={"intermediate": kept})
     return start_student(pruned, teacher, recipe.seed)
