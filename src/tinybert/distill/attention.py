@@ -11,15 +11,15 @@ __all__ = ["plain_attention"]
 
 _FUSED = "sdpa"
 _PLAIN = "eager"
+_LONGEST = 192
 
 
 @contextmanager
 def plain_attention(module: nn.Module, *, bf16: bool, longest: int | None) -> Iterator[None]:
     """Let a module's models attend by plain matrix products where that trains faster.
 
-    On a CPU the gradient of PyTorch's fused attention is slow in bfloat16: an encoder-decoder of
-    128 learns sentences in a quarter less time without it. Long texts keep it, for the memory that
-    T² scores would take.
+    On a CPU the gradient of PyTorch's fused attention is slow in bfloat16. Long texts keep it, for
+    the memory that T² scores would take.
 
     Args:
         module: Holds the models; inside they are changed, afterwards as before.
@@ -27,10 +27,8 @@ def plain_attention(module: nn.Module, *, bf16: bool, longest: int | None) -> It
         longest: Tokens T of the longest row; None where that is not known.
     """
     models = [part for part in module.modules() if isinstance(part, PreTrainedModel)]
-    outermost = [m for m in models if not any(m in set(o.modules()) - {o} for o in models)]
-    chosen = [m for m in outermost if m.config._attn_implementation == _FUSED]
-    if not bf16 or torch.cuda.is_available() or longest is None or longest > 192:
-        chosen = []
+    slow = bf16 and not torch.cuda.is_available() and longest is not None and longest <= _LONGEST
+    chosen = [m for m in models if slow and m.config._attn_implementation == _FUSED]
     for model in chosen:
         model.set_attn_implementation(_PLAIN)
     try:

@@ -24,7 +24,7 @@ from tinybert.distill.sentence import (
 )
 from tinybert.distill.sentence_recipe import SentenceRecipe
 from tinybert.distill.start import start_student
-from tinybert.distill.trainer import run_stage, use_bf16
+from tinybert.distill.trainer import run_stage, schedule_of
 from tinybert.errors import ConfigError, DataError
 from tinybert.labels import encode as read_numbers
 from tinybert.layout import layout_of
@@ -84,12 +84,7 @@ def embed(recipe: SentenceRecipe, say: Say = print) -> Path:
         _Objective(student),
         _rows(texts, learned, tokenizer),
         _Collator(tokenizer.pad_id),
-        epochs=recipe.training.epochs,
-        learning_rate=recipe.training.learning_rate,
-        batch_size=recipe.training.batch_size,
-        warmup=recipe.training.warmup,
-        seed=recipe.seed,
-        bf16=use_bf16(recipe.precision),
+        schedule_of(recipe.training, recipe),
         evaluate=_measure(student, tokenizer, held, wanted, pairs),
         keep_best="spearman" if pairs else "cosine",
     )

@@ -27,7 +27,7 @@ from tinybert.distill.processes import is_first, spoken_once
 from tinybert.distill.recipe import Stage
 from tinybert.distill.start import start_student
 from tinybert.distill.teach import save_model
-from tinybert.distill.trainer import run_stage, use_bf16
+from tinybert.distill.trainer import run_stage, schedule_of, use_bf16
 from tinybert.errors import ConfigError
 from tinybert.layout import layout_of
 from tinybert.mapping import layer_map
@@ -89,14 +89,8 @@ def general(recipe: GeneralRecipe, say: Say = print) -> Path:
         objective,
         rows,
         _collate,
-        steps=steps,
-        learning_rate=recipe.training.learning_rate,
-        batch_size=recipe.training.batch_size,
-        warmup=recipe.training.warmup,
-        seed=recipe.seed,
-        bf16=use_bf16(recipe.precision),
+        schedule_of(recipe.training, recipe, epochs=None, steps=steps, every=recipe.training.every),
         evaluate=measure,
-        every=recipe.training.every,
     )
     after = measure()["loss"]
     if first:

@@ -18,7 +18,7 @@ from tinybert.distill.folder import open_folder, versions
 from tinybert.distill.generated import TorchWriter
 from tinybert.distill.processes import first_alone, spoken_once
 from tinybert.distill.seq2seq_recipe import Seq2SeqRecipe, WriterTraining
-from tinybert.distill.trainer import run_stage, use_bf16
+from tinybert.distill.trainer import run_stage, schedule_of
 from tinybert.distill.writer_layers import WriterLayers
 from tinybert.distill.writers import (
     force_token,
@@ -320,17 +320,15 @@ def _train(
         objective,
         learned,
         batches,
-        epochs=settings.epochs,
-        learning_rate=settings.learning_rate,
-        batch_size=settings.batch_size,
-        warmup=settings.warmup,
-        seed=recipe.seed,
-        bf16=use_bf16(recipe.precision),
+        schedule_of(
+            settings,
+            recipe,
+            decay="inverse_sqrt",
+            average=settings.average,
+            patience=settings.patience,
+        ),
         evaluate=measure,
         keep_best=MAIN[data.task],
-        schedule="inverse_sqrt",
-        average=settings.average,
-        patience=settings.patience,
     )
     objective.cpu()
 

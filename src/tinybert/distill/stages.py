@@ -17,7 +17,7 @@ from tinybert.distill.outputs import Collator, add_teacher_outputs, tokenize
 from tinybert.distill.prune import prune
 from tinybert.distill.recipe import Recipe, Stage
 from tinybert.distill.teach import dev_metrics
-from tinybert.distill.trainer import run_stage, use_bf16
+from tinybert.distill.trainer import run_stage, schedule_of, use_bf16
 from tinybert.distill.vocabularies import Vocabulary
 from tinybert.mapping import layer_map
 from tinybert.text import Tokenizer
@@ -121,18 +121,12 @@ def _train(lessons: Lessons, name: str, stage: Stage, objective: Objective, rows
     """Train for the epochs of a stage, if any."""
     if stage.epochs == 0:
         return
-    recipe = lessons.recipe
     run_stage(
         lessons.run / "stages" / name,
         objective,
         rows,
         lessons.collator(),
-        epochs=stage.epochs,
-        learning_rate=stage.learning_rate,
-        batch_size=stage.batch_size,
-        warmup=stage.warmup,
-        seed=recipe.seed,
-        bf16=use_bf16(recipe.precision),
+        schedule_of(stage, lessons.recipe),
         evaluate=dev_metrics(objective.student, lessons.own.tokenizer, lessons.data),
         keep_best=lessons.data.metric if stage.prediction else None,
     )

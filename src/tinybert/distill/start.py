@@ -10,8 +10,8 @@ from torch import Tensor
 from transformers import PreTrainedModel, set_seed
 
 from tinybert.distill.infer import load_classifier, longest_input, resolve
-from tinybert.distill.published import read_config
 from tinybert.distill.prune import check_pruning
+from tinybert.distill.published import read_config
 from tinybert.distill.recipe import EncoderSettings, Recipe, StudentSettings
 from tinybert.distill.teach import has_head
 from tinybert.distill.vocabularies import cut_words

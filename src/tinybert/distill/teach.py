@@ -22,7 +22,7 @@ from tinybert.distill.outputs import Collator, tokenize
 from tinybert.distill.processes import first_alone
 from tinybert.distill.published import holds_classifier, read_config, weight_names
 from tinybert.distill.recipe import Recipe, Stage
-from tinybert.distill.trainer import run_stage, use_bf16
+from tinybert.distill.trainer import run_stage, schedule_of
 from tinybert.errors import ConfigError, UnsupportedModelError
 from tinybert.heads import claimed_head
 from tinybert.layout import layout_of
@@ -94,12 +94,7 @@ def fine_tune(
         objective,
         tokenize(data.train, tokenizer, data),
         Collator(tokenizer.pad_id),
-        epochs=stage.epochs,
-        learning_rate=stage.learning_rate,
-        batch_size=stage.batch_size,
-        warmup=stage.warmup,
-        seed=recipe.seed,
-        bf16=use_bf16(recipe.precision),
+        schedule_of(stage, recipe),
         evaluate=dev_metrics(start, tokenizer, data),
         keep_best=data.metric if keep_best else None,
     )

@@ -6,6 +6,7 @@ import shutil
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +31,12 @@ from tinybert.distill import processes
 from tinybert.distill.attention import plain_attention
 from tinybert.distill.average import take_average
 
-__all__ = ["run_stage", "use_bf16"]
+__all__ = ["Schedule", "run_stage", "schedule_of", "use_bf16"]
 
 _FINAL = "final.safetensors"
 _LOG = "log.json"
 _ALWAYS: dict[str, Any] = {
     "weight_decay": 0.01,
-    "lr_scheduler_type": "linear",
     "optim": "adamw_torch_fused",
     "use_cpu": not torch.cuda.is_available(),
     "dataloader_pin_memory": torch.cuda.is_available(),
@@ -47,25 +47,62 @@ _ALWAYS: dict[str, Any] = {
 }
 
 
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast a stage trains.
+
+    Args:
+        learning_rate: Its peak.
+        batch_size: Rows a step and device.
+        warmup: Share of the steps during which the rate rises.
+        seed: Seeds order and dropout.
+        bf16: Use bfloat16 for matrix products.
+        epochs: Passes over the rows; not for a stream.
+        steps: Batches to take from a stream.
+        every: Most steps between two checkpoints.
+        decay: How the rate falls after its rise, by the library's name: ``linear``,
+            ``inverse_sqrt``.
+        average: Take the mean of the weights of so many last checkpoints, where it measures better
+            than what would be taken without; 1 does not try.
+        patience: Stop after so many measurements without a better one; None trains to the end.
+    """
+
+    learning_rate: float
+    batch_size: int
+    warmup: float
+    seed: int
+    bf16: bool
+    epochs: float | None = None
+    steps: int | None = None
+    every: int = 1000
+    decay: str = "linear"
+    average: int = 1
+    patience: int | None = None
+
+
+def schedule_of(stage: Any, recipe: Any, **more: Any) -> Schedule:
+    """Return the schedule that a recipe gives one of its stages.
+
+    Args:
+        stage: Section with ``epochs``, ``learning_rate``, ``batch_size``, ``warmup``.
+        recipe: Has ``seed`` and ``precision``.
+        more: Other fields, which go before those.
+    """
+    named = ("epochs", "learning_rate", "batch_size", "warmup")
+    found = {name: getattr(stage, name) for name in named}
+    found |= {"seed": recipe.seed, "bf16": use_bf16(recipe.precision)}
+    return Schedule(**found | more)
+
+
 def run_stage(
     folder: str | Path,
     module: nn.Module,
     dataset: Dataset | IterableDataset[dict[str, Any]],
     collate: Callable[[list[dict[str, Any]]], dict[str, Tensor]],
+    schedule: Schedule,
     *,
-    epochs: float | None = None,
-    steps: int | None = None,
-    learning_rate: float,
-    batch_size: int,
-    warmup: float,
-    seed: int,
-    bf16: bool,
     evaluate: Callable[[], dict[str, float]] | None = None,
     keep_best: str | None = None,
-    every: int = 1000,
-    schedule: str = "linear",
-    average: int = 1,
-    patience: int | None = None,
 ) -> nn.Module:
     """Train a module to the end, continuing from whatever an earlier, interrupted call left.
 
@@ -75,22 +112,11 @@ def run_stage(
         dataset: Training rows with a column ``length`` (tokens), or an endless stream of rows, the
             same on each call; a continued call passes over those that were seen.
         collate: Turns rows into a batch.
-        epochs: Passes over the rows; not for a stream.
-        steps: Batches to take from a stream.
-        learning_rate: Peak of the schedule.
-        batch_size: Rows a step and device.
-        warmup: Share of the steps during which the rate rises.
-        seed: Seeds order and dropout.
-        bf16: Use bfloat16 for matrix products.
-        evaluate: Gives the dev metrics; called once an epoch, at least ``every`` so many steps.
+        schedule: How long and how fast.
+        evaluate: Gives the dev metrics; called once an epoch, at least ``schedule.every`` so many
+            steps.
         keep_best: Name of the dev metric whose best checkpoint is taken at the end; None takes the
             last.
-        every: Most steps between two checkpoints.
-        schedule: How the rate falls after its rise, by the library's name: ``linear``,
-            ``inverse_sqrt``.
-        average: Take the mean of the weights of so many last checkpoints, where it measures better
-            than what would be taken without; 1 does not try.
-        patience: Stop after so many measurements without a better one; None trains to the end.
 
     Returns:
         The trained module.
@@ -100,22 +126,9 @@ def run_stage(
         module.load_state_dict(load_file(place / _FINAL))
         return module
     place.mkdir(parents=True, exist_ok=True)
-    span, length = _length(dataset, epochs, steps, batch_size)
-    arguments = TrainingArguments(
-        output_dir=str(place),
-        learning_rate=learning_rate,
-        per_device_train_batch_size=batch_size,
-        warmup_steps=warmup,
-        seed=seed,
-        bf16=bf16,
-        logging_steps=max(1, min(50, span // 4)),
-        **length,
-        **_measuring(min(span, every), evaluate is not None, keep_best, average),
-        **_ALWAYS | {"lr_scheduler_type": schedule},
-    )
     trainer = _Trainer(
         model=module,
-        args=arguments,
+        args=_arguments(place, dataset, schedule, evaluate is not None, keep_best),
         train_dataset=dataset,
         eval_dataset=[] if evaluate else None,
         data_collator=collate,
@@ -124,34 +137,51 @@ def run_stage(
     for noisy in (ProgressCallback, PrinterCallback):
         trainer.remove_callback(noisy)
     trainer.add_callback(_Progress if sys.stderr.isatty() else _Lines)
-    if patience is not None:
-        trainer.add_callback(EarlyStoppingCallback(patience))
+    if schedule.patience is not None:
+        trainer.add_callback(EarlyStoppingCallback(schedule.patience))
     with processes.first_alone() as first:
         if first:
             _drop_half_checkpoints(place)
     longest = None if isinstance(dataset, IterableDataset) else max(dataset["length"])
-    with plain_attention(module, bf16=bf16, longest=longest):
+    with plain_attention(module, bf16=schedule.bf16, longest=longest):
         trainer.train(resume_from_checkpoint=get_last_checkpoint(str(place)))
     with processes.first_alone() as first:
         if first:
-            if average > 1 and evaluate is not None and keep_best is not None:
-                take_average(module, _checkpoints(place)[-average:], evaluate, keep_best)
+            if schedule.average > 1 and evaluate is not None and keep_best is not None:
+                last = _checkpoints(place)[-schedule.average :]
+                take_average(module, last, evaluate, keep_best)
             _finish(place, module, trainer)
     return module
 
 
-def _length(
+def _arguments(
+    place: Path,
     dataset: Dataset | IterableDataset[dict[str, Any]],
-    epochs: float | None,
-    steps: int | None,
-    batch_size: int,
-) -> tuple[int, dict[str, Any]]:
-    """Return the steps of an epoch, or of a whole stream, and what the trainer is told."""
+    schedule: Schedule,
+    measured: bool,
+    keep_best: str | None,
+) -> TrainingArguments:
+    """Return what the library's trainer is told."""
+    length: dict[str, Any] = {"num_train_epochs": schedule.epochs}
     if isinstance(dataset, IterableDataset):
-        assert steps is not None
-        return steps, {"max_steps": steps}
-    span = math.ceil(len(dataset) / (batch_size * processes.count()))
-    return span, {"num_train_epochs": epochs}
+        assert schedule.steps is not None
+        span, length = schedule.steps, {"max_steps": schedule.steps}
+    else:
+        span = math.ceil(len(dataset) / (schedule.batch_size * processes.count()))
+    every = min(span, schedule.every)
+    return TrainingArguments(
+        output_dir=str(place),
+        learning_rate=schedule.learning_rate,
+        per_device_train_batch_size=schedule.batch_size,
+        warmup_steps=schedule.warmup,
+        seed=schedule.seed,
+        bf16=schedule.bf16,
+        lr_scheduler_type=schedule.decay,
+        logging_steps=max(1, min(50, span // 4)),
+        **length,
+        **_measuring(every, measured, keep_best, schedule.average),
+        **_ALWAYS,
+    )
 
 
 def _measuring(every: int, measured: bool, keep_best: str | None, average: int) -> dict[str, Any]:
