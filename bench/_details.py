@@ -8,6 +8,7 @@ from typing import Any
 from _results import read
 from _sets import SETS
 from _speeds import speed_tables
+from _written import written_tables
 
 __all__ = ["details", "gains", "judge", "mean", "table"]
 
@@ -44,6 +45,7 @@ def details() -> str:
         "Parts left out": _lines(
             "Set|Metric|Layers|Student|Seeds|Dev|Test", "ablation", _ablation, by="variant"
         ),
+        "Written texts": written_tables(table),
         "Speed": speed_tables(table),
     }
     return "\n\n".join(f"## {name}\n\n{text}" for name, text in sections.items() if text)

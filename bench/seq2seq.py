@@ -1,19 +1,23 @@
-"""Written texts: captions English to German (multi30k), subject lines of the embedded messages.
+"""Written texts: captions to German (multi30k) and Chinese (3am), subject lines of messages.
 
 Examples:
-    python bench/seq2seq.py --data DIR --sets multi30k --seeds 0
+    python bench/seq2seq.py --data DIR --sets multi30k 3am --seeds 0
     python bench/seq2seq.py --sets helpdesk --set training.epochs=20
 
-DIR holds a folder ``multi30k`` (see bench/README.md). For each set and seed: the teacher and the
-student of the recipe of that name; ``int8``, the artifact by ``tinybert.load``; and ``alone``, a
-student of the same start that learns from the references without the teacher's texts and
-distributions. The teacher of a seed is trained once. Dev chooses the epoch, test is measured once.
-Interrupted, the same command goes on where it stopped. Results: seq2seq-SET.json.
+DIR holds a folder for each set but ``helpdesk`` (see bench/README.md). For each set and seed: the
+teacher and the student of the set's recipe; ``int8``, the artifact by ``tinybert.load``; ``alone``,
+a student of the same start that learns from the references without the teacher's texts and
+distributions; and, of summaries, the source's first sentence and its first eight words. The teacher
+of a seed is trained once. Dev chooses the epoch, test is measured once. Interrupted, the same
+command goes on where it stopped. Results: seq2seq-SET.json.
 """
 
 import argparse
 import json
+import sys
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +25,38 @@ import _jobs
 import quality
 
 HERE = Path(__file__).parent
-RECIPES = {"helpdesk": "summarize-helpdesk", "multi30k": "translate-multi30k"}
-FILES = {"path": "train.tsv", "dev": "dev.tsv", "test": "test_2016_flickr.tsv"}
 ALONE = {"targets.references": 1.0, "targets.word_level": 0.0}
+
+
+@dataclass(frozen=True)
+class Written:
+    """A set of pairs.
+
+    Args:
+        recipe: Name of its recipe.
+        folder: Its folder in DIR; None: embedded.
+        files: By setting, its files in the folder.
+    """
+
+    recipe: str
+    folder: str | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
+
+
+SETS = {
+    "helpdesk": Written("summarize-helpdesk"),
+    "multi30k": Written(
+        "translate-multi30k",
+        "multi30k",
+        {"path": "train.tsv", "dev": "dev.tsv", "test": "test_2016_flickr.tsv"},
+    ),
+    "3am": Written("translate-3am", "3am_en_zh", {"path": "train.tsv", "test": "dev.tsv"}),
+    "aeslc": Written(
+        "summarize-aeslc",
+        "aeslc",
+        {"path": "train.jsonl", "dev": "dev.jsonl", "test": "test.jsonl"},
+    ),
+}
 
 
 def main() -> None:
@@ -43,16 +76,20 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--sets", nargs="+", choices=sorted(RECIPES), default=["helpdesk"])
+    parser.add_argument("--sets", nargs="+", choices=sorted(SETS), default=["helpdesk"])
     quality.add_arguments(parser, "runs/seq2seq-bench")
     return parser.parse_args()
 
 
 def jobs(name: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """Return a job for each seed."""
-    about = {"recipe": str(HERE.parent / "recipes" / f"{RECIPES[name]}.toml")}
-    about |= {"settings": quality.given(arguments), "set": name}
-    about["data"] = str(arguments.data / name) if name != "helpdesk" else ""
+    wanted = SETS[name]
+    about = {"recipe": str(HERE.parent / "recipes" / f"{wanted.recipe}.toml")}
+    about |= {"settings": quality.given(arguments), "set": name, "data": ""}
+    if wanted.folder:
+        if arguments.data is None or not (arguments.data / wanted.folder).is_dir():
+            sys.exit(f"{name} needs --data DIR with a folder {wanted.folder} in it")
+        about["data"] = str(arguments.data / wanted.folder)
     work = Path(arguments.work)
     return [{**about, "seed": s, "run": str(work / f"{name}-{s}")} for s in arguments.seeds]
 
@@ -73,13 +110,15 @@ def run_job(**job: Any) -> None:
     chosen = {key: json.loads(value) for key, value in job["settings"].items()}
     about: dict[str, Any] = {"seed": job["seed"]}
     if job["data"]:
-        about |= {f"data.{key}": str(Path(job["data"]) / file) for key, file in FILES.items()}
+        files = SETS[job["set"]].files
+        about |= {f"data.{key}": str(Path(job["data"]) / file) for key, file in files.items()}
     run = seq2seq(seq2seq_recipe.load(job["recipe"], {**about, "out": job["run"], **chosen}))
     taught = {"out": f"{job['run']}-alone", "teacher.model": str(run / "teacher"), **ALONE}
     alone = seq2seq(
         seq2seq_recipe.load(job["recipe"], {**about, **chosen, "teacher.bert": None, **taught})
     )
     rows = [*measured(run, job), *measured(alone, job, only="student", called="alone")]
+    rows += leads(run, rows[0])
     row_path(job).write_text(json.dumps(rows, indent=1), encoding="utf-8")
 
 
@@ -97,6 +136,32 @@ def measured(
         | row["quality"]
         for row in report["systems"]
         if only in (None, row["system"])
+    ]
+
+
+def leads(run: Path, like: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return how good the beginnings of the sources are as summaries."""
+    from tinybert import text_metrics
+    from tinybert.pairs import load_saved_pairs
+    from tinybert.runtime.sentences import Piece, split_sentences
+
+    data = load_saved_pairs(run)
+    if data.task != "summarization":
+        return []
+    rows = data.test or data.dev
+    sources, references = list(rows["source"]), list(rows["references"])
+    answers = {
+        "first sentence": [
+            next(iter(split_sentences(text)), Piece(text, "")).text for text in sources
+        ],
+        "first 8 words": [" ".join(text.split()[:8]) for text in sources],
+    }
+    about = {key: like[key] for key in ("set", "seed", "settings", "metric", "signatures")}
+    return [
+        about
+        | {"system": name, "mb": 0.0}
+        | text_metrics.measure(data.task, found, references, sources)
+        for name, found in answers.items()
     ]
 
 

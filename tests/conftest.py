@@ -1,11 +1,30 @@
 """Tiny models and tables that several rooms' tests use."""
 
 import os
+import sys
+from pathlib import Path
 
 import pytest
 
+BENCH = Path(__file__).parents[1] / "bench"
+
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+@pytest.fixture
+def bench(monkeypatch, tmp_path):
+    """Let the benchmarks be imported, anew in each test; their results go into ``results``."""
+    names = [path.stem for path in BENCH.glob("*.py")]
+    monkeypatch.syspath_prepend(str(BENCH))
+    for name in names:
+        sys.modules.pop(name, None)
+    import _results
+
+    monkeypatch.setattr(_results, "RESULTS", tmp_path / "results")
+    yield
+    for name in names:
+        sys.modules.pop(name, None)
 
 
 @pytest.fixture(scope="session")

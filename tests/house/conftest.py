@@ -1,26 +1,8 @@
-"""The benchmarks as modules, and tables for them to read."""
+"""What the benchmarks are asked, and tables for them to read."""
 
 import sys
-from pathlib import Path
 
 import pytest
-
-BENCH = Path(__file__).parents[2] / "bench"
-
-
-@pytest.fixture
-def bench(monkeypatch, tmp_path):
-    """Let the benchmarks be imported, anew in each test; their results go into ``results``."""
-    names = [path.stem for path in BENCH.glob("*.py")]
-    monkeypatch.syspath_prepend(str(BENCH))
-    for name in names:
-        sys.modules.pop(name, None)
-    import _results
-
-    monkeypatch.setattr(_results, "RESULTS", tmp_path / "results")
-    yield
-    for name in names:
-        sys.modules.pop(name, None)
 
 
 @pytest.fixture

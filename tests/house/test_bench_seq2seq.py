@@ -13,6 +13,9 @@ def test_jobs(asked, tmp_path):
     arguments = asked(
         seq2seq, f"--data {tmp_path} --sets multi30k --seeds 0 1 --set training.epochs=2"
     )
+    with pytest.raises(SystemExit, match="multi30k needs --data DIR with a folder multi30k in it"):
+        seq2seq.jobs("multi30k", arguments)
+    (tmp_path / "multi30k").mkdir()
     jobs = seq2seq.jobs("multi30k", arguments)
     assert [(job["seed"], job["data"]) for job in jobs] == [
         (s, f"{tmp_path}/multi30k") for s in (0, 1)
@@ -20,6 +23,20 @@ def test_jobs(asked, tmp_path):
     assert jobs[0]["settings"] == {"training.epochs": "2"}
     assert len({job["run"] for job in jobs}) == 2
     assert seq2seq.jobs("helpdesk", asked(seq2seq, ""))[0]["data"] == ""
+
+
+def test_beginnings_as_summaries(tmp_path):
+    import seq2seq
+    from tinybert.pairs import load_pairs, save_pairs
+
+    rows = "\n".join(f"Call me now. It is about order {i}.\tcall me now" for i in range(40))
+    (tmp_path / "pairs.tsv").write_text(f"source\ttarget\n{rows}\n")
+    data = load_pairs(tmp_path / "pairs.tsv", task="summarization")
+    save_pairs(data, tmp_path / "run" / "data")
+    about = {"set": "aeslc", "seed": 0, "settings": {}, "metric": "rougeL", "signatures": {}}
+    first, eight = seq2seq.leads(tmp_path / "run", about | {"system": "teacher"})
+    assert (first["system"], first["rougeL"]) == ("first sentence", 100.0)
+    assert (eight["system"], round(eight["rougeL"], 1)) == ("first 8 words", 54.5)
 
 
 def test_rows_of_a_report(tmp_path):

@@ -81,6 +81,24 @@ def test_the_artifact_translates(run):
     assert [model([text])[0] for text in WORDS] == model(list(WORDS))
 
 
+@pytest.mark.usefixtures("bench")
+def test_the_artifact_is_timed_beside_pytorch(run):
+    import writing
+
+    found = writing.measure(run, words=4, most=2)
+    greedy, beams = found["rows"]
+    assert (greedy["beams"], beams["beams"]) == (1, 4)
+    for row in found["rows"]:
+        assert row["sentences"] == 2
+        assert {"artifact_ms", "student_torch_ms", "teacher_torch_ms"} < set(row)
+    same = found["sameness"]
+    assert same["alone_differs"] == 0
+    assert same["unlike_fp32"] <= same["texts"] // 4
+    assert same["int8"] == pytest.approx(same["fp32"], abs=5)
+    with pytest.raises(SystemExit, match="no test sentence of about 90 words"):
+        writing.measure(run, words=90, most=2)
+
+
 def test_the_report_stands_side_by_side(run):
     report = json.loads((run / "report.json").read_text())
     assert [row["system"] for row in report["systems"]] == ["teacher", "student", "artifact"]

@@ -18,15 +18,22 @@ class TorchWriter:
 
     Args:
         model: An encoder-decoder of Hugging Face.
-        tokenizer: Of sources and targets.
+        tokenizer: Of sources, and of targets where they have none of their own.
+        target: The tokenizer of targets.
         batch_size: Texts that run together.
     """
 
     def __init__(
-        self, model: PreTrainedModel, tokenizer: Tokenizer, *, batch_size: int = 16
+        self,
+        model: PreTrainedModel,
+        tokenizer: Tokenizer,
+        *,
+        target: Tokenizer | None = None,
+        batch_size: int = 16,
     ) -> None:
         self._model: Any = model
-        self._tokenizer, self._batch_size = tokenizer, batch_size
+        self._tokenizer, self._target = tokenizer, target or tokenizer
+        self._batch_size = batch_size
 
     def __call__(self, texts: Sequence[str], decoding: Decoding) -> list[list[Hypothesis]]:
         """Answer N texts, each cut at the tokenizer's ``max_length``; the best answer of each."""
@@ -34,6 +41,9 @@ class TorchWriter:
         found: list[list[Hypothesis]] = [[] for _ in ids]
         device = "cuda" if torch.cuda.is_available() else "cpu"
         self._model.to(device)
+        beams: dict[str, Any] = {}
+        if decoding.beams > 1:
+            beams = {"early_stopping": True, "length_penalty": decoding.length_penalty}
         for rows in batches_by_length([len(row) for row in ids], self._batch_size):
             longest = max(len(ids[i]) for i in rows)
             pad = self._tokenizer.pad_id
@@ -46,9 +56,11 @@ class TorchWriter:
                     num_beams=decoding.beams,
                     max_new_tokens=decoding.max_tokens,
                     do_sample=False,
-                    **({"early_stopping": True} if decoding.beams > 1 else {}),
+                    no_repeat_ngram_size=decoding.no_repeat,
+                    repetition_penalty=decoding.repetition_penalty,
+                    **beams,
                 )
             for i, row in zip(rows, written.tolist(), strict=True):
-                found[i] = [Hypothesis(self._tokenizer.decode(row), 0.0)]
+                found[i] = [Hypothesis(self._target.decode(row), 0.0)]
         self._model.to("cpu")
         return found

@@ -1,0 +1,51 @@
+"""How the time of written texts is told, and the tables of what was written."""
+
+import json
+
+import pytest
+
+pytestmark = pytest.mark.usefixtures("bench")
+
+
+def test_leads_are_medians_over_sentences(monkeypatch):
+    import writing
+
+    clock = [0.0]
+    monkeypatch.setattr(writing, "perf_counter", lambda: clock[0])
+    takes = {"artifact": {"a": 0.001, "b": 0.002}, "student_torch": {"a": 0.004, "b": 0.016}}
+
+    def answering(name):
+        def answer(text):
+            clock[0] += takes[name][text]
+
+        return answer
+
+    found = writing.spent({name: answering(name) for name in takes}, ["a", "b"])
+    assert found == {"artifact_ms": 1.5, "student_torch_ms": 10.0, "faster_than_student_torch": 6.0}
+
+
+def test_tables_of_what_was_written():
+    import _results
+    from _details import details
+
+    rows = [
+        {"set": "multi30k", "seed": 0, "system": system, "metric": "chrf", "mb": mb}
+        | {"bleu": bleu, "chrf": 50.0 + bleu / 10, "rougeL": 30.0, "lost_numbers": 0.0}
+        for system, mb, bleu in (
+            ("teacher", 10.0, 40.0),
+            ("student", 8.0, 39.0),
+            ("int8", 2.0, 38.0),
+        )
+    ]
+    _results.RESULTS.mkdir()
+    (_results.RESULTS / "seq2seq-multi30k.json").write_text(json.dumps({"rows": rows}))
+    same = {"texts": 1000, "metric": "chrf", "fp32": 54.0, "int8": 53.9, "alone_differs": 0}
+    timed = {"beams": 4, "sentences": 24, "artifact_ms": 5.0}
+    timed |= {f"{name}_torch_ms": 60.0 for name in ("student", "teacher")}
+    timed |= {f"faster_than_{name}_torch": 12.0 for name in ("student", "teacher")}
+    content = {"rows": [timed], "sameness": same | {"unlike_fp32": 90}}
+    (_results.RESULTS / "writing-multi30k-0.json").write_text(json.dumps(content))
+    text = details()
+    assert "| multi30k | Student, int8 | 1 | **38.0** | 95.0 |" in text
+    assert "| multi30k-0 | 4 | 5.0 | 60.0 (12.0) | 60.0 (12.0) |" in text
+    assert "| multi30k-0 | 1,000 | chrf | 54.00 | 53.90 | 90 | 0 |" in text
