@@ -34,6 +34,7 @@ MAIN = {
     "regression": "pearson",
     "tagging": "entity_f1",
 }
+_UNLABELLED = "unlabelled"
 
 
 @dataclass(frozen=True)
@@ -280,9 +281,11 @@ def _main(kind: str, labels: Sequence[str]) -> str:
 
 
 def save(data: TaskData, folder: str | Path) -> None:
-    """Write the prepared splits into a folder that ``load_saved`` reads."""
+    """Write the prepared splits, and unlabelled texts, into a folder that ``load_saved`` reads."""
     place = Path(folder)
     DatasetDict(data.splits()).save_to_disk(str(place))
+    if data.unlabelled is not None:
+        data.unlabelled.save_to_disk(str(place / _UNLABELLED))
     about = {"task": data.task, "labels": data.labels, "pair": data.pair, "name": data.name}
     about |= {"metric": data.metric, "notes": data.notes}
     if data.task == "answering":
@@ -305,6 +308,7 @@ def load_saved(run: str | Path) -> TaskData:
         raise ArtifactError(f"{run} holds no finished run; wanted a folder written by `distill`")
     about = json.loads((place / "task.json").read_text(encoding="utf-8"))
     splits = hf.load_from_disk(str(place))
+    more = place / _UNLABELLED
     return TaskData(
         train=splits["train"],
         dev=splits["dev"],
@@ -316,6 +320,7 @@ def load_saved(run: str | Path) -> TaskData:
         metric=about.get("metric", MAIN[about["task"]]),
         notes=tuple(about["notes"]),
         reading=Reading.of(about.get("reading", {})),
+        unlabelled=hf.load_from_disk(str(more)) if more.is_dir() else None,
     )
 
 

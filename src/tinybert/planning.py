@@ -38,18 +38,23 @@ def plan(
     The same command goes on where it stopped.
     """
     from tinybert.ship.plan_page import print_plan
+    from tinybert.ship.planner import NoStudentError
     from tinybert.ship.planner import plan as run_plan
 
     if "out" not in recipe.model_fields_set:
         recipe = recipe.model_copy(update={"out": _OUT})
-    folder = run_plan(
-        recipe,
-        max_mb=max_mb,
-        max_ms=max_ms,
-        keep=None if keep is None else _share(keep),
-        minutes=minutes,
-        space=_space(try_ or ()),
-    )
+    try:
+        folder = run_plan(
+            recipe,
+            max_mb=max_mb,
+            max_ms=max_ms,
+            keep=None if keep is None else _share(keep),
+            minutes=minutes,
+            space=_space(try_ or ()),
+        )
+    except NoStudentError:
+        print_plan(recipe.out)
+        raise
     print_plan(folder)
     print(f"artifact: {folder / 'artifact'}")
     print(f"plan: {folder / 'plan.html'}")

@@ -204,6 +204,12 @@ def taught(table, teacher_folder, tmp_path):
     return overrides(table, teacher_folder, tmp_path / "run")
 
 
+@pytest.fixture(scope="session")
+def taught_in(teacher_folder):
+    """Return a function that writes the table into a folder and returns such overrides for it."""
+    return lambda folder: overrides(write_table(folder / "table"), teacher_folder, folder / "run")
+
+
 def overrides(table, teacher, out):
     return {
         "out": str(out),

@@ -11,29 +11,39 @@ import pytest
 
 pytest.importorskip("optuna")
 
+from typer.testing import CliRunner
+
 import tinybert
 import trainings
 from tinybert.artifact import read_card
+from tinybert.cli import app
 from tinybert.distill import recipe as recipes
 from tinybert.errors import ArtifactError, ConfigError, MissingExtraError
 from tinybert.ship import costs, plan_page, planner, runs, search
 
 PLAIN = {"student.embedding": [None], "pruning.intermediate": [None], "ship.trim": [False]}
 SPACE = PLAIN | {"student.layers": [1, 3], "student.hidden": [16, 32]}
+WIDE = SPACE | {"student.hidden": [32]}
+
+
+LIMIT = {"ship.max_flips": 0.2, "ship.max_drop": 0.2}
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch, request):
     """Latency by the number of layers, so that no processes start and every run has the same."""
+    quicken(monkeypatch, exported="exported" in request.fixturenames)
 
+
+def quicken(patch, *, exported=False):
     def by_layers(artifact, *_):
         about = json.loads((Path(artifact) / "config.json").read_text())
         return about["num_hidden_layers"] * about["hidden_size"] / 100
 
-    monkeypatch.setattr(costs, "undisturbed_ms", by_layers)
-    if "exported" not in request.fixturenames:
-        monkeypatch.setattr(costs, "write_artifact", trainings.copied)
-        monkeypatch.setattr(runs, "ship", trainings.shipped)
+    patch.setattr(costs, "undisturbed_ms", by_layers)
+    if not exported:
+        patch.setattr(costs, "write_artifact", trainings.copied)
+        patch.setattr(runs, "ship", trainings.shipped)
 
 
 @pytest.fixture
@@ -44,7 +54,21 @@ def exported():
 @pytest.fixture
 def asked(taught, tmp_path):
     """Overrides of a recipe for a plan in tmp_path."""
-    return taught | {"out": str(tmp_path / "plan"), "ship.max_flips": 0.2, "ship.max_drop": 0.2}
+    return taught | LIMIT | {"out": str(tmp_path / "plan")}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, taught_in):
+    """Overrides of plans that ended, by the limit in ``max_mb`` or in ``max_ms``."""
+    found = {}
+    for limit, value, space in (("max_mb", 9, WIDE), ("max_ms", 0.6, SPACE)):
+        place = tmp_path_factory.mktemp(limit)
+        found[limit] = taught_in(place) | LIMIT | {"out": str(place / "plan")}
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("TINYBERT_CACHE", str(place / "cache"))
+            quicken(patch)
+            planned(found[limit], space=space, **{limit: value})
+    return found
 
 
 def planned(asked, said=None, space=SPACE, **limits):
@@ -60,8 +84,8 @@ def by_name(folder):
     return {one["name"]: one for one in read(folder)["candidates"]}
 
 
-def test_the_best_that_fits_is_chosen_and_made_again_by_its_recipe(asked):
-    folder = planned(asked, max_ms=0.6)
+def test_the_best_that_fits_is_chosen_and_made_again_by_its_recipe(whole):
+    folder = Path(whole["max_ms"]["out"])
     about, found = read(folder), by_name(folder)
     assert len(found) == 4
     over = found["layers-3_hidden-32"]
@@ -83,6 +107,30 @@ def test_the_best_that_fits_is_chosen_and_made_again_by_its_recipe(asked):
     page = (folder / "plan.html").read_text()
     assert page.count("<svg") == 2
     assert all(name in page for name in found)
+
+
+def test_other_values_leave_what_was_found_out(asked):
+    planned(asked, space=WIDE, max_mb=9, minutes=1e-6)
+    folder = Path(asked["out"])
+    before = by_name(folder)["layers-3_hidden-32"]
+    planned(asked, space=WIDE | {"student.layers": [2]}, max_mb=9, minutes=1e-6)
+    about = read(folder)
+    assert [one["name"] for one in about["candidates"]] == ["layers-2_hidden-32"]
+    assert {one["name"] for one in about["others"]} == {"layers-1_hidden-32", "layers-3_hidden-32"}
+    assert about["chosen"] == "layers-2_hidden-32"
+    planned(asked, space=WIDE, max_mb=9, minutes=1e-6)
+    assert by_name(folder)["layers-3_hidden-32"]["quality"] == before["quality"] != {}
+    assert [one["name"] for one in read(folder)["others"]] == ["layers-2_hidden-32"]
+
+
+def test_a_plan_that_finds_none_shows_how_near_each_came(asked):
+    recipe = Path(asked["out"]).with_name("asked.toml")
+    recipes.save(recipes.load(None, asked), recipe)
+    line = f"plan --recipe {recipe} --max-mb 0.01 --try student.layers=[1] --try ship.trim=false"
+    found = CliRunner().invoke(app, [*line.split(), "--try", "student.hidden=[16,32]"])
+    assert found.exit_code == 2
+    assert "layers-1_hidden-16" in found.stdout
+    assert "over: max_mb" in found.stdout
 
 
 @pytest.mark.usefixtures("exported")
@@ -183,41 +231,39 @@ def test_estimates_are_near_what_is_measured(asked, tmp_path):
 
 def test_time_ends_and_the_same_command_goes_on(asked):
     said = []
-    folder = planned(asked, said, max_mb=9, minutes=1e-6)
+    folder = planned(asked, said, WIDE, max_mb=9, minutes=1e-6)
     about = read(folder)
     first = by_name(folder)[about["chosen"]]
     assert (first["shipped"], list(first["quality"])) == ("0.25", ["0.25"])
     assert "after a quarter of the epochs; time ended" in about["verdict"]
     assert "the same command goes on" in said[-1]
     assert recipes.load(folder / "recipe.toml").prediction_stage.epochs == 1
-    planned(asked, max_mb=9)
+    planned(asked, space=WIDE, max_mb=9)
     about = read(folder)
     assert by_name(folder)[about["chosen"]]["shipped"] == "1"
     assert recipes.load(folder / "recipe.toml").prediction_stage.epochs == 4
     assert "time ended" not in about["verdict"]
 
 
-def test_a_killed_plan_ends_as_a_whole_one(asked, tmp_path, kill_at_checkpoint):
-    whole = planned(asked | {"out": str(tmp_path / "whole")}, max_mb=9)
+def test_a_killed_plan_ends_as_a_whole_one(asked, whole, kill_at_checkpoint):
     killed = Path(asked["out"])
     largest = killed / "runs" / "layers-3_hidden-32"
     stage = largest / "epochs-1" / "stages" / "prediction"
-    kill_at_checkpoint(trainings.planned, asked | {"limits": {"max_mb": 9}, "space": SPACE}, stage)
+    kill_at_checkpoint(trainings.planned, asked | {"limits": {"max_mb": 9}, "space": WIDE}, stage)
     before = by_name(killed)["layers-3_hidden-32"]["quality"]
     assert before.keys() == {"0.25", "0.5"}
-    planned(asked, max_mb=9)
-    a, b = by_name(whole), by_name(killed)
+    planned(asked, space=WIDE, max_mb=9)
+    a, b = by_name(Path(whole["max_mb"]["out"])), by_name(killed)
     assert {n: (c["state"], c["quality"]) for n, c in a.items()} == {
         n: (c["state"], c["quality"]) for n, c in b.items()
     }
 
 
-def test_a_finished_plan_trains_nothing_again(asked, monkeypatch):
-    planned(asked, max_mb=9)
-    folder = Path(asked["out"])
+def test_a_finished_plan_trains_nothing_again(whole, monkeypatch):
+    folder = Path(whole["max_mb"]["out"])
     before = read(folder)
     monkeypatch.setattr(runs.task, "distill", lambda *_: pytest.fail("trained again"))
-    planned(asked, max_mb=9)
+    planned(whole["max_mb"], space=WIDE, max_mb=9)
     assert read(folder)["chosen"] == before["chosen"]
     assert {n: c["state"] for n, c in by_name(folder).items()} == {
         c["name"]: c["state"] for c in before["candidates"]
@@ -233,7 +279,7 @@ def test_a_refused_artifact_is_not_chosen(asked, monkeypatch):
         return ship(run, recipe, say)
 
     monkeypatch.setattr(runs, "ship", refuse)
-    folder = planned(asked, max_mb=9)
+    folder = planned(asked, space=WIDE, max_mb=9)
     found = by_name(folder)
     refused = found["layers-3_hidden-32"]
     assert (refused["state"], refused["why"]) == ("refused", "labels flip")
@@ -266,8 +312,8 @@ def test_wrong_settings(asked, limits, changes, space, message):
     assert message in str(raised.value)
 
 
-def test_the_table_is_printed(asked, capsys):
-    folder = planned(asked, max_ms=0.6)
+def test_the_table_is_printed(whole, capsys):
+    folder = Path(whole["max_ms"]["out"])
     plan_page.print_plan(folder)
     printed = capsys.readouterr().out
     assert read(folder)["chosen"] in printed
@@ -311,6 +357,6 @@ class _Top:
         self.top, self.data = {"accuracy": 1.0}, types.SimpleNamespace(metric="accuracy")
 
 
-def test_the_recipe_is_toml(asked):
-    folder = planned(asked, max_mb=9, minutes=1e-6)
-    assert tomllib.loads((folder / "recipe.toml").read_text())["out"].endswith("again")
+def test_the_recipe_is_toml(whole):
+    text = (Path(whole["max_mb"]["out"]) / "recipe.toml").read_text()
+    assert tomllib.loads(text)["out"].endswith("again")

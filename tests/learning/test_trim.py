@@ -140,7 +140,10 @@ def test_a_trimmed_folder_answers_its_texts_as_before(folder, tmp_path):
 def test_a_run_says_which_texts_its_model_reads(folder, tmp_path):
     first, second, made = OWN[:4], OWN[4:8], OWN[8:12]
     train = Dataset.from_dict({"text": first, "text2": second, "label": [0, 1, 0, 1]})
-    data = TaskData(train, train, None, "classification", ("a", "b"), True, "toy", "accuracy")
+    free = Dataset.from_dict({"text": OWN[13:14], "text2": OWN[14:15], "line": [1]})
+    data = TaskData(
+        train, train, None, "classification", ("a", "b"), True, "toy", "accuracy", unlabelled=free
+    )
     save(data, tmp_path / "data")
     rows = [{"text": text, "text2": None, "origin": "a\u2028b"} for text in made]
     lines = (json.dumps(row, ensure_ascii=False) for row in rows)
@@ -149,7 +152,7 @@ def test_a_run_says_which_texts_its_model_reads(folder, tmp_path):
     more.write_text(json.dumps({"body": OWN[12]}) + "\n")
     small = trim(folder, tmp_path / "small", text=[more], column="body")
     old, new = (Backend.from_file(str(place / "tokenizer.json")) for place in (folder, small))
-    for text in OWN[:13]:
+    for text in OWN[:15]:
         assert new.encode(text).tokens == old.encode(text).tokens
     assert any(new.encode(text).tokens != old.encode(text).tokens for text in OTHER)
 

@@ -44,7 +44,7 @@ def trim(
 
     Args:
         model: A Hugging Face folder with one ``model.safetensors`` and ``tokenizer.json``. Inside a
-            run, the run's train texts are read, augmented ones too.
+            run, the run's train texts are read, augmented and unlabelled ones too.
         to: The folder to write; missing or empty. Every file but tokenizer, config and weights is
             copied.
         text: Further texts: files or folders as for ``tinybert general``, or Hugging Face ids.
@@ -104,8 +104,9 @@ def _texts(model: Path, text: Sequence[str | Path], column: str) -> Iterator[str
         raise ConfigError(f"{model} lies in no run; name the texts it will read with --text")
     if inside:
         data = load_saved(run)
-        yield from data.train["text"]
-        yield from data.train["text2"] if data.pair else ()
+        for rows in filter(None, (data.train, data.unlabelled)):
+            yield from rows["text"]
+            yield from rows["text2"] if data.pair else ()
     added = run / "augmented.jsonl"
     if inside and added.is_file():
         rows = read_table(added)

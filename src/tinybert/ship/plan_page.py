@@ -22,7 +22,7 @@ _WIDE = 140
 
 
 def print_plan(plan: str | Path) -> None:
-    """Print the table of ``plan.json``; candidates that were over a limit are only counted.
+    """Print the table of ``plan.json``; candidates over a limit are only counted, unless all are.
 
     Args:
         plan: The plan's folder.
@@ -33,7 +33,7 @@ def print_plan(plan: str | Path) -> None:
 
     about = json.loads((Path(plan) / "plan.json").read_text(encoding="utf-8"))
     header, lines = plan_table(about)
-    shown = [(state, cells) for state, cells in lines if state not in ("over", "larger")]
+    shown = [(state, cells) for state, cells in lines if state not in ("over", "larger")] or lines
     console = Console(width=None if sys.stdout.isatty() else _WIDE)
     drawn = Table(box=box.SIMPLE_HEAD)
     drawn.add_column(header[0], overflow="fold")

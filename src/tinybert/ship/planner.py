@@ -26,10 +26,14 @@ from tinybert.ship.limits import FULL, SHARES, Limits, check_limits, nothing_fit
 from tinybert.ship.plan_page import write_page
 from tinybert.ship.runs import Runs, prepare
 
-__all__ = ["plan"]
+__all__ = ["NoStudentError", "plan"]
 
 Say = Callable[[str], None]
 _PLAN = "plan.json"
+
+
+class NoStudentError(ConfigError):
+    """No candidate holds the limits; ``plan.json`` tells of each how near it came."""
 
 
 def plan(
@@ -63,8 +67,9 @@ def plan(
         candidate, ``plan.html`` with the table and the charts.
 
     Raises:
-        ConfigError: No limit, wrong settings, or no candidate that holds the limits: which of them
-            is in the way is said, and ``plan.json`` written.
+        NoStudentError: No candidate holds the limits: which of them is in the way is said, and
+            ``plan.json`` written.
+        ConfigError: No limit, or wrong settings.
         MissingExtraError: Optuna is not installed.
         TinyBertError: Data or teacher cannot be used.
 
@@ -88,9 +93,9 @@ def _begin(
     space = space_of(recipe, runs.teacher.config, wanted)
     found, sizes = candidates(recipe, runs.teacher, space)
     costs = Costs(recipe, runs.shared, runs.source, runs.teacher, runs.data, sizes)
-    costs.dropped = _remember(out, found)
+    costs.dropped, others = _remember(out, found)
     say(f"{len(found)} candidates; limits: {limits.words()}")
-    return _Plan(runs, costs, limits, space, found)
+    return _Plan(runs, costs, limits, space, found, others)
 
 
 def _search(kept: "_Plan", deadline: float | None, say: Say) -> float:
@@ -118,13 +123,17 @@ def _want_optuna() -> None:
 
 @dataclass(frozen=True)
 class _Plan:
-    """What a plan knows, as it is written down."""
+    """What a plan knows, as it is written down.
+
+    ``others`` are candidates of an earlier call that this one does not choose from.
+    """
 
     runs: Runs
     costs: Costs
     limits: Limits
     space: Mapping[str, Sequence[Any]]
     found: list[Candidate]
+    others: list[dict[str, Any]]
 
     @property
     def top(self) -> float:
@@ -146,6 +155,7 @@ class _Plan:
             "dropped_pieces": self.costs.dropped,
             "versions": versions(),
             "candidates": [one.plain() for one in self.found],
+            "others": self.others,
         }
         text = json.dumps(about, indent=2, ensure_ascii=False)
         write_atomic(self.runs.folder / _PLAN, (text + "\n").encode())
@@ -155,7 +165,7 @@ class _Plan:
         """Choose, write everything down and return the folder.
 
         Raises:
-            ConfigError: No candidate holds what is wanted.
+            NoStudentError: No candidate holds what is wanted.
         """
         shipped = [one for one in self.found if one.shipped]
         full = [one for one in shipped if one.shipped == FULL]
@@ -163,7 +173,7 @@ class _Plan:
         if best is None:
             verdict = self._short(shipped, ended)
             write_page(self.save(verdict), self.runs.folder)
-            raise ConfigError(f"{verdict}; all of them: {self.runs.folder / 'plan.html'}")
+            raise NoStudentError(f"{verdict}; all of them: {self.runs.folder / 'plan.html'}")
         best.state = "chosen"
         verdict = self._praise(best, ended)
         self._take(best)
@@ -234,7 +244,7 @@ def _screen(kept: _Plan, say: Say) -> None:
     """Measure what the estimates of all others stand on, and strike out what is over a limit.
 
     Raises:
-        ConfigError: Nothing is left.
+        NoStudentError: Nothing is left.
     """
     found, costs, limits = kept.found, kept.costs, kept.limits
     if limits.max_ms is not None and (busy := _load()) > 0.5:
@@ -267,26 +277,29 @@ def _screen(kept: _Plan, say: Say) -> None:
     if over == len(found):
         message = nothing_fits(found, limits)
         write_page(kept.save(message), kept.runs.folder)
-        raise ConfigError(f"{message}; all of them: {kept.runs.folder / 'plan.html'}")
+        raise NoStudentError(f"{message}; all of them: {kept.runs.folder / 'plan.html'}")
 
 
-def _remember(folder: Path, found: Sequence[Candidate]) -> int | None:
-    """Take over what an earlier call found out; return the pieces that trimming leaves out."""
+def _remember(folder: Path, found: Sequence[Candidate]) -> tuple[int | None, list[dict[str, Any]]]:
+    """Take over what earlier calls found out.
+
+    Returns:
+        The word pieces that trimming leaves out, and the candidates that are not among ``found``.
+    """
     path = folder / _PLAN
     if not path.is_file():
-        return None
+        return None, []
     about = json.loads(path.read_text(encoding="utf-8"))
-    old = {known["name"]: known for known in about["candidates"]}
+    old = {known["name"]: known for known in (*about.get("others", ()), *about["candidates"])}
     for one in found:
-        known = old.get(one.name, {})
+        known = old.pop(one.name, {})
         for name in ("quality", "seconds", "artifact", "shipped", "measured"):
             setattr(one, name, known.get(name, getattr(one, name)))
         if one.measured:
             one.mb, one.ms = known["mb"], known["ms"]
         if known.get("state") == "refused":
             one.state, one.why = "refused", known["why"]
-    dropped: int | None = about["dropped_pieces"]
-    return dropped
+    return about["dropped_pieces"], list(old.values())
 
 
 def _load() -> float:
