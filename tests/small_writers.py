@@ -12,7 +12,7 @@ from transformers import (
     MBartForConditionalGeneration,
 )
 
-from tinybert.bart import new_bart
+from tinybert.bart import new_writer
 from tinybert.distill.writers import save_writer
 from tinybert.subwords import train_tokenizer
 from tinybert.text import Tokenizer
@@ -41,7 +41,7 @@ def save_random_writer(folder, kind="bart", layers=(2, 1), positions=64):
     torch.manual_seed(1)
     if kind == "bart":
         ids = {"start": 0, "pad": 1, "eos": 2}
-        model = new_bart(size, layers=layers, hidden=32, positions=positions, **ids)
+        model = new_writer(size, layers=layers, hidden=32, positions=positions, **ids)
     else:
         config, made = KINDS[kind]
         start = 1 if kind == "marian" else 2

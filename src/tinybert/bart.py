@@ -23,8 +23,7 @@ __all__ = [
     "choose_layers",
     "from_bert",
     "has_two_tables",
-    "new_bart",
-    "new_marian",
+    "new_writer",
     "set_dropout",
     "set_epsilon",
     "shrink",
@@ -36,8 +35,8 @@ _OFFSET = 2
 _SPREAD = 0.5  # of the weights, times the square root of the width
 
 
-def new_bart(
-    vocab_size: int,
+def new_writer(
+    vocab_size: int | tuple[int, int],
     *,
     layers: tuple[int, int],
     hidden: int,
@@ -49,11 +48,13 @@ def new_bart(
     pad: int,
     eos: int,
     seed: int = 0,
-) -> BartForConditionalGeneration:
-    """Make a plain BART with new weights; one table embeds source, target and output words.
+) -> PreTrainedModel:
+    """Make a plain encoder-decoder with new weights, in eval mode.
 
     Args:
-        vocab_size: V.
+        vocab_size: V: a BART, whose one table embeds source, target and output words. V of sources
+            and V of targets: a Marian with a table each, that of targets gives the logits as well;
+            its positions are sines and cosines.
         layers: Of the encoder and of the decoder.
         hidden: D.
         heads: A divisor of D; None takes one for each 32 numbers.
@@ -61,59 +62,37 @@ def new_bart(
         positions: Longest source and target in tokens.
         dropout: 0..1.
         start: Token id that the decoder begins with.
-        pad, eos: Token ids of padding and of a text's end.
+        pad, eos: Token ids of padding and of a text's end; those of both vocabularies.
         seed: Seeds the weights.
 
     Raises:
         ConfigError: The heads do not divide the width.
     """
-    ids = {"start": start, "pad": pad, "eos": eos}
-    sizes = _sizes(layers, hidden, heads, intermediate, positions, dropout, **ids)
+    heads = heads or max(1, hidden // 32)
+    if hidden % heads:
+        raise ConfigError(f"{heads} heads do not divide the width {hidden}")
+    inner = intermediate or 4 * hidden
+    settings: dict[str, Any] = {
+        "d_model": hidden,
+        "encoder_layers": layers[0],
+        "decoder_layers": layers[1],
+        "encoder_attention_heads": heads,
+        "decoder_attention_heads": heads,
+        "encoder_ffn_dim": inner,
+        "decoder_ffn_dim": inner,
+        "max_position_embeddings": positions,
+        "dropout": dropout,
+        "init_std": _SPREAD / hidden**0.5,
+        "activation_function": "gelu",
+        "bos_token_id": start,
+        "pad_token_id": pad,
+        "eos_token_id": eos,
+        "decoder_start_token_id": start,
+        "forced_eos_token_id": None,
+    }
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = BartForConditionalGeneration(BartConfig(vocab_size=vocab_size, **sizes))
-    model.eval()
-    return model
-
-
-def new_marian(
-    vocab_sizes: tuple[int, int],
-    *,
-    layers: tuple[int, int],
-    hidden: int,
-    heads: int | None = None,
-    intermediate: int | None = None,
-    positions: int = 256,
-    dropout: float = 0.1,
-    start: int,
-    pad: int,
-    eos: int,
-    seed: int = 0,
-) -> MarianMTModel:
-    """Make a plain Marian model with new weights and two tables, one for sources, one for targets.
-
-    The table of targets gives the logits as well. Positions are sines and cosines.
-
-    Args:
-        vocab_sizes: V of sources and of targets.
-        layers, hidden, heads, intermediate, positions, dropout, start, pad, eos, seed: As for
-            ``new_bart``; padding has one id in both vocabularies.
-
-    Raises:
-        ConfigError: The heads do not divide the width.
-    """
-    ids = {"start": start, "pad": pad, "eos": eos}
-    sizes = _sizes(layers, hidden, heads, intermediate, positions, dropout, **ids)
-    config = MarianConfig(
-        vocab_size=vocab_sizes[0],
-        decoder_vocab_size=vocab_sizes[1],
-        share_encoder_decoder_embeddings=False,
-        scale_embedding=True,
-        **sizes,
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = MarianMTModel(config)
+        model = _random(vocab_size, settings)
     model.eval()
     return model
 
@@ -173,7 +152,7 @@ def from_bert(
     start: int,
     eos: int,
     dropout: float = 0.1,
-) -> BartForConditionalGeneration:
+) -> PreTrainedModel:
     """Turn a BERT into an encoder-decoder whose encoder computes what the BERT computes.
 
     The embedding of the first segment is added to the positions. A decoder layer takes
@@ -201,7 +180,7 @@ def from_bert(
     count = config.num_hidden_layers
     if wrong := [layer for layer in decoder_layers if not 0 <= layer < count]:
         raise ConfigError(f"the BERT has no layer {wrong[0]}; it has 0 to {count - 1}")
-    model = new_bart(
+    made = new_writer(
         config.vocab_size,
         layers=(count, len(decoder_layers)),
         hidden=config.hidden_size,
@@ -213,6 +192,7 @@ def from_bert(
         pad=config.pad_token_id or 0,
         eos=eos,
     )
+    model: Any = made
     model.config.activation_function = config.hidden_act
     with torch.no_grad():
         for part in (model.model.encoder, model.model.decoder):
@@ -223,7 +203,7 @@ def from_bert(
         for own, i in zip(model.model.decoder.layers, decoder_layers, strict=True):
             _copy_layer(layers[i], own)
             _copy_attention(layers[i], own.encoder_attn, own.encoder_attn_layer_norm)
-    return model
+    return made
 
 
 def set_epsilon(model: nn.Module, epsilon: float) -> None:
@@ -277,41 +257,18 @@ def check_layout(model: PreTrainedModel) -> None:
         )
 
 
-def _sizes(
-    layers: tuple[int, int],
-    hidden: int,
-    heads: int | None,
-    intermediate: int | None,
-    positions: int,
-    dropout: float,
-    *,
-    start: int,
-    pad: int,
-    eos: int,
-) -> dict[str, Any]:
-    """Return the settings that BART and Marian share."""
-    heads = heads or max(1, hidden // 32)
-    if hidden % heads:
-        raise ConfigError(f"{heads} heads do not divide the width {hidden}")
-    inner = intermediate or 4 * hidden
-    return {
-        "d_model": hidden,
-        "encoder_layers": layers[0],
-        "decoder_layers": layers[1],
-        "encoder_attention_heads": heads,
-        "decoder_attention_heads": heads,
-        "encoder_ffn_dim": inner,
-        "decoder_ffn_dim": inner,
-        "max_position_embeddings": positions,
-        "dropout": dropout,
-        "init_std": _SPREAD / hidden**0.5,
-        "activation_function": "gelu",
-        "bos_token_id": start,
-        "pad_token_id": pad,
-        "eos_token_id": eos,
-        "decoder_start_token_id": start,
-        "forced_eos_token_id": None,
-    }
+def _random(vocab_size: int | tuple[int, int], settings: dict[str, Any]) -> PreTrainedModel:
+    """Return a BART with one vocabulary or a Marian with two."""
+    if isinstance(vocab_size, int):
+        return BartForConditionalGeneration(BartConfig(vocab_size=vocab_size, **settings))
+    config = MarianConfig(
+        vocab_size=vocab_size[0],
+        decoder_vocab_size=vocab_size[1],
+        share_encoder_decoder_embeddings=False,
+        scale_embedding=True,
+        **settings,
+    )
+    return MarianMTModel(config)
 
 
 def _copy_embeddings(bert: BertModel, part: nn.Module) -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from small_writers import save_random_writer
-from tinybert.bart import new_bart, new_marian
+from tinybert.bart import new_writer
 from tinybert.distill import seq2seq_recipe
 from tinybert.distill.writers import load_writer, make_student
 from tinybert.errors import ConfigError
@@ -54,11 +54,10 @@ def test_at_full_width_it_is_the_teacher(kind, tmp_path):
 
 @pytest.mark.parametrize("tables", [0, 1, 2])
 def test_a_teacher_of_few_directions_is_mostly_kept(tables):
-    made = [new_bart, new_marian, new_marian][tables]
     sizes = {0: 60, 1: (60, 60), 2: (60, 70)}[tables]
-    teacher = of_few_directions(made(sizes, **SIZES))
+    teacher = of_few_directions(new_writer(sizes, **SIZES))
     student = narrow_writer(teacher, [0, 1], [0, 1], hidden=24, heads=2, intermediate=128)
-    random = made(sizes, **SIZES | {"hidden": 24}, seed=1)
+    random = new_writer(sizes, **SIZES | {"hidden": 24}, seed=1)
     wanted = logits(teacher)
     near, far = ((logits(x) - wanted).square().mean() / wanted.var() for x in (student, random))
     assert near < 0.4
@@ -66,7 +65,7 @@ def test_a_teacher_of_few_directions_is_mostly_kept(tables):
 
 
 def test_layers_are_those_that_were_picked():
-    teacher = of_few_directions(new_bart(60, **SIZES))
+    teacher = of_few_directions(new_writer(60, **SIZES))
     whole = narrow_writer(teacher, [0, 1], [0, 1], hidden=24, heads=2)
     picked = narrow_writer(teacher, [1], [1], hidden=24, heads=2)
     for side in ("encoder", "decoder"):
@@ -95,7 +94,7 @@ def student_of(teacher, **settings):
 
 
 def test_sizes_that_the_teacher_does_not_have():
-    teacher = new_bart(60, **SIZES)
+    teacher = new_writer(60, **SIZES)
     with pytest.raises(
         ConfigError, match=r"student.hidden is 64; wanted at most 32, the teacher's width; or give"
     ):

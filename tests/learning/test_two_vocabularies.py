@@ -9,7 +9,7 @@ import torch
 import tinybert
 from small_writers import word_pairs
 from tinybert.artifact import read_card
-from tinybert.bart import has_two_tables, new_marian
+from tinybert.bart import has_two_tables, new_writer
 from tinybert.distill import seq2seq_recipe
 from tinybert.distill.writers import load_writer, open_vocabulary
 from tinybert.errors import ArtifactError, ConfigError
@@ -120,4 +120,4 @@ def test_what_cannot_be_chosen():
     with pytest.raises(ConfigError, match="shared_vocabulary is false, and the vocabulary is that"):
         seq2seq_recipe.load(None, SHARED | {"teacher.model": "my-marian"})
     with pytest.raises(ConfigError, match="3 heads do not divide the width 32"):
-        new_marian((9, 9), layers=(1, 1), hidden=32, heads=3, start=0, pad=1, eos=2)
+        new_writer((9, 9), layers=(1, 1), hidden=32, heads=3, start=0, pad=1, eos=2)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tinybert.bart import new_bart, shrink
+from tinybert.bart import new_writer, shrink
 from tinybert.distill.writer_layers import WriterLayers
 from tinybert.distill.writing import Batches, WritingObjective
 from tinybert.errors import ConfigError
@@ -13,7 +13,9 @@ IDS = {"start": 0, "pad": 1, "eos": 2}
 
 @pytest.fixture
 def teacher():
-    return new_bart(20, layers=(2, 2), hidden=16, heads=2, positions=16, dropout=0.0, seed=1, **IDS)
+    return new_writer(
+        20, layers=(2, 2), hidden=16, heads=2, positions=16, dropout=0.0, seed=1, **IDS
+    )
 
 
 @pytest.fixture
@@ -69,6 +71,6 @@ def test_layers_are_learned_and_the_teacher_stays(teacher, batch):
 
 
 def test_other_widths_are_refused(teacher):
-    narrow = new_bart(20, layers=(1, 1), hidden=8, positions=16, **IDS)
+    narrow = new_writer(20, layers=(1, 1), hidden=8, positions=16, **IDS)
     with pytest.raises(ConfigError, match="a student with the teacher's d_model, 16; it has 8"):
         layers_of(teacher, narrow)

@@ -6,7 +6,7 @@ import torch
 from transformers import BertConfig, BertModel
 
 from small_writers import TEXTS, save_random_writer
-from tinybert.bart import choose_layers, from_bert, new_bart, set_epsilon, shrink
+from tinybert.bart import choose_layers, from_bert, new_writer, set_epsilon, shrink
 from tinybert.distill.writers import load_writer
 from tinybert.distill.writing import open_model
 from tinybert.errors import ConfigError, UnsupportedModelError
@@ -103,7 +103,7 @@ def test_a_bert_is_the_encoder_of_the_bart_made_of_it(bert, epsilon, limit, tmp_
 
 def test_what_cannot_be_made(bert):
     with pytest.raises(ConfigError, match="3 heads do not divide the width 32"):
-        new_bart(20, layers=(1, 1), hidden=32, heads=3, start=0, pad=1, eos=2)
+        new_writer(20, layers=(1, 1), hidden=32, heads=3, start=0, pad=1, eos=2)
     with pytest.raises(ConfigError, match="the BERT has no layer 3; it has 0 to 2"):
         from_bert(bert, decoder_layers=[3], start=2, eos=3)
     with pytest.raises(

@@ -16,8 +16,7 @@ from tinybert.bart import (
     choose_layers,
     from_bert,
     has_two_tables,
-    new_bart,
-    new_marian,
+    new_writer,
     set_dropout,
     shrink,
     vocabulary_sizes,
@@ -226,8 +225,8 @@ def new_teacher(recipe: Seq2SeqRecipe, tokenizers: tuple[Tokenizer, Tokenizer]) 
             encoder, decoder_layers=layers, start=start, eos=eos, dropout=settings.dropout
         )
     sizes = (tokenizer.vocab_size, tokenizers[1].vocab_size)
-    return _new_model(
-        sizes if not settings.shared_vocabulary else sizes[:1],
+    return new_writer(
+        sizes[0] if settings.shared_vocabulary else sizes,
         layers=(settings.encoder_layers, settings.decoder_layers),
         hidden=settings.hidden,
         heads=settings.heads,
@@ -247,7 +246,7 @@ def small_teacher(settings: WriterTeacher) -> PreTrainedModel:
     Raises:
         ConfigError: The heads do not divide the width.
     """
-    return new_bart(
+    return new_writer(
         4,
         layers=(settings.encoder_layers, settings.decoder_layers),
         hidden=settings.hidden,
@@ -258,13 +257,6 @@ def small_teacher(settings: WriterTeacher) -> PreTrainedModel:
         pad=1,
         eos=2,
     )
-
-
-def _new_model(sizes: tuple[int, ...], **settings: Any) -> PreTrainedModel:
-    """Return a new model in BART's layout; in Marian's where there are two vocabularies."""
-    if len(sizes) == 1:
-        return new_bart(sizes[0], **settings)
-    return new_marian((sizes[0], sizes[1]), **settings)
 
 
 def make_student(recipe: Seq2SeqRecipe, teacher: PreTrainedModel) -> PreTrainedModel:
@@ -292,15 +284,15 @@ def make_student(recipe: Seq2SeqRecipe, teacher: PreTrainedModel) -> PreTrainedM
         return student
     if settings.start == "teacher" and config.model_type in NARROWED:
         return _narrowed(settings, teacher)
-    layers = settings.encoder_layers, settings.decoder_layers
-    if not all(isinstance(count, int) for count in layers):
+    encoder, decoder = settings.encoder_layers, settings.decoder_layers
+    if not (isinstance(encoder, int) and isinstance(decoder, int)):
         raise ConfigError(
             "student.hidden is given, and layers are new; wanted numbers of layers, no lists"
         )
     sizes = vocabulary_sizes(teacher)
-    found = _new_model(
-        sizes if has_two_tables(teacher) else sizes[:1],
-        layers=layers,
+    found = new_writer(
+        sizes if has_two_tables(teacher) else sizes[0],
+        layers=(encoder, decoder),
         hidden=settings.hidden,
         heads=settings.heads,
         intermediate=settings.intermediate,
