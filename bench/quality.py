@@ -218,12 +218,12 @@ def run_job(
     recipe = load_recipe(name, overrides)
     distill(recipe)
     row = {"set": name, "settings": settings, "seed": seed, "layers": layers, "epochs": lengths}
-    row |= measure(name, run, teacher / "teacher", recipe.max_length)
+    row |= measure(name, run, teacher / "teacher", recipe)
     path = row_path(Path(work), title, seed, layers)
     path.write_text(json.dumps(row, indent=1), encoding="utf-8")
 
 
-def measure(name: str, run: Path, teacher: Path, max_length: int) -> dict[str, Any]:
+def measure(name: str, run: Path, teacher: Path, recipe: Any) -> dict[str, Any]:
     """Ship a run's student; return dev and test quality of it and everything beside it."""
     from tinybert.artifact import read_card
     from tinybert.data import load_saved
@@ -236,19 +236,19 @@ def measure(name: str, run: Path, teacher: Path, max_length: int) -> dict[str, A
     export(
         run / "student",
         artifact,
-        max_length=max_length,
+        max_length=recipe.max_length,
         pair=data.pair,
         labels=data.labels,
         task=data.task,
     )
     fp32 = (artifact / "onnx" / "model.onnx").stat().st_size
-    quantize(artifact)
+    quantize(artifact, table_bits=recipe.ship.table_bits)
     with suppress(ArtifactError):
         verify(artifact, run / "student", data, max_flips=1.0, max_drop=1.0)
     parity = read_card(artifact).parity
     int8 = (artifact / "onnx" / "model_quantized.onnx").stat().st_size
     found = {
-        split: qualities(run, teacher, artifact, data, split, max_length)
+        split: qualities(run, teacher, artifact, data, split, recipe.max_length)
         for split in data.splits()
         if split != "train"
     }

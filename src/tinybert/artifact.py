@@ -16,6 +16,7 @@ __all__ = [
     "FORMAT",
     "FP32",
     "INT8",
+    "SMALL",
     "TARGET",
     "WRITTEN",
     "Card",
@@ -30,6 +31,8 @@ CARD = "card.json"
 FORMAT = 1
 FP32 = "onnx/model.onnx"
 INT8 = "onnx/model_quantized.onnx"
+# Matrices and tables of fewer weights stay float32.
+SMALL = 16_384
 CTRANSLATE2 = "ctranslate2/model.bin"
 TARGET = "target/tokenizer.json"
 TASKS = (

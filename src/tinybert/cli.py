@@ -227,16 +227,18 @@ def trim(
     epilog=examples(
         "tinybert quantize artifact",
         "tinybert quantize artifact --keep-fp32",
+        "tinybert quantize artifact --table-bits 4",
     )
 )
 def quantize(
     artifact: Annotated[Path, typer.Argument(help="Folder written by export.")],
     keep_fp32: Annotated[bool, typer.Option("--keep-fp32", help="Keep the fp32 model.")] = False,
+    table_bits: Annotated[int, typer.Option(help="Of the word embeddings: 8 or 4.")] = 8,
 ) -> None:
     """Turn an artifact's weights into int8."""
     from tinybert.ship.quantize import quantize as run_quantize
 
-    print(f"int8: {run_quantize(artifact, keep_fp32=keep_fp32)}")
+    print(f"int8: {run_quantize(artifact, keep_fp32=keep_fp32, table_bits=table_bits)}")
 
 
 @app.command(

@@ -8,6 +8,7 @@ __all__ = [
     "ConfigError",
     "DataError",
     "MissingExtraError",
+    "NoStudentError",
     "ShapeError",
     "TinyBertError",
     "UnsupportedModelError",
@@ -21,6 +22,10 @@ class TinyBertError(Exception):
 
 class ConfigError(TinyBertError, ValueError):
     """A setting is unknown, out of range or contradicts another one."""
+
+
+class NoStudentError(ConfigError):
+    """No student of a plan holds its limits; ``plan.json`` tells how near each came."""
 
 
 class DataError(TinyBertError, ValueError):

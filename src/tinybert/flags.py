@@ -69,6 +69,7 @@ FLAGS: tuple[tuple[str, str, str | None, Any, str], ...] = (
         "Feed-forward width after pruning by the loss.",
     ),
     ("--vocabulary", "student.vocabulary", None, str, "texts (their pieces alone) or a number."),
+    ("--table-bits", "ship.table_bits", None, int, "Of a number of the word embeddings: 8 or 4."),
     ("--student-from", "student.base", None, str, "Encoder written by `general`."),
     ("--teach-epochs", "teacher.epochs", None, float, "Epochs of the teacher's fine-tuning."),
     ("--layer-epochs", "layer_stage.epochs", None, float, "Epochs of the layer stage."),

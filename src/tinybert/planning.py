@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tinybert.errors import ConfigError
+from tinybert.errors import ConfigError, NoStudentError
 from tinybert.flags import read_setting, recipe_flags
 
 __all__ = ["PLANNING", "plan"]
@@ -38,7 +38,6 @@ def plan(
     The same command goes on where it stopped.
     """
     from tinybert.ship.plan_page import print_plan
-    from tinybert.ship.planner import NoStudentError
     from tinybert.ship.planner import plan as run_plan
 
     if "out" not in recipe.model_fields_set:

@@ -4,7 +4,6 @@ import json
 import shutil
 import sys
 import tomllib
-import types
 from pathlib import Path
 
 import pytest
@@ -19,12 +18,11 @@ from tinybert.artifact import read_card
 from tinybert.cli import app
 from tinybert.distill import recipe as recipes
 from tinybert.errors import ArtifactError, ConfigError, MissingExtraError
-from tinybert.ship import costs, plan_page, planner, runs, search
+from tinybert.ship import costs, plan_page, planner, runs
 
 PLAIN = {"student.embedding": [None], "pruning.intermediate": [None], "ship.trim": [False]}
 SPACE = PLAIN | {"student.layers": [1, 3], "student.hidden": [16, 32]}
 WIDE = SPACE | {"student.hidden": [32]}
-
 
 LIMIT = {"ship.max_flips": 0.2, "ship.max_drop": 0.2}
 
@@ -327,34 +325,6 @@ def test_optuna_is_asked_for_before_anything_runs(asked, monkeypatch):
     with pytest.raises(MissingExtraError, match=r"package optuna.*pip install 'tinybert\[plan\]'"):
         planned(asked, max_mb=4)
     assert not Path(asked["out"]).exists()
-
-
-def test_whose_turn_it_is_with_keep():
-    """The middle first; upwards after one that falls short, downwards after one that keeps."""
-    from tinybert.ship.candidates import Candidate
-    from tinybert.ship.limits import Limits
-
-    made = [Candidate(f"c{i}", {}, mb=float(i)) for i in range(1, 8)]
-    turn = search.Search(None, None, Limits(keep=0.9), made, _NoStudy(), None, print, print)
-    turn.runs = _Top()
-    assert turn._next().name == "c4"
-    made[3].state = "short"
-    assert turn._next().name == "c6"
-    made[5].state, made[5].shipped, made[5].artifact = "trained", "1", 0.95
-    assert turn._next().name == "c5"
-    assert made[6].state == "larger"
-    made[4].state = "stopped"
-    assert turn._next().name == "c3"
-
-
-class _NoStudy:
-    def open_names(self):
-        return set()
-
-
-class _Top:
-    def __init__(self):
-        self.top, self.data = {"accuracy": 1.0}, types.SimpleNamespace(metric="accuracy")
 
 
 def test_the_recipe_is_toml(whole):

@@ -47,6 +47,18 @@ def narrow(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def halves(narrow, tmp_path_factory):
+    """The same with two numbers of the word embeddings in each byte."""
+    from tinybert.ship.export import export
+    from tinybert.ship.quantize import quantize
+
+    folder = tmp_path_factory.mktemp("halves")
+    export(narrow.parent / "model", folder / "artifact", max_length=32)
+    quantize(folder / "artifact", table_bits=4)
+    return folder / "artifact"
+
+
+@pytest.fixture(scope="module")
 def vectors(tmp_path_factory):
     """An artifact of a sentence encoder that takes the mean."""
     from tinybert.ship.embedder import export_encoder
@@ -91,7 +103,7 @@ def xlm(tmp_path_factory):
 
 @pytest.fixture(
     scope="module",
-    params=["shipped", "shipped_tagger", "narrow", "vectors", "roberta", "xlm"],
+    params=["shipped", "shipped_tagger", "narrow", "halves", "vectors", "roberta", "xlm"],
 )
 def artifact(request):
     return request.getfixturevalue(request.param)

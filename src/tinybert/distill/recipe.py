@@ -206,11 +206,19 @@ class ShipSettings(Section):
     """What goes into the artifact and which limits it must hold.
 
     ``trim`` leaves out the word embeddings that the run's texts do not need (see ``trim``).
+    ``table_bits`` of 4 halves what is left of them. Where int8 answers past the limits, the student
+    learns on with quantized numbers (see ``distill.quantized``): ``quantization`` says whether it
+    does so where that is ``needed``, ``always`` or ``never``, for ``quantization_epochs`` of the
+    prediction stage.
     """
 
     keep_fp32: bool = False
     trim: bool = False
     baselines: bool = True
+    table_bits: Literal[8, 4] = 8
+    quantization: Literal["needed", "always", "never"] = "needed"
+    quantization_epochs: float = Field(1.0, gt=0)
+    quantization_learning_rate: float = Field(5e-5, gt=0)
     max_flips: float = Field(0.005, ge=0, le=1)
     max_drop: float = Field(0.003, ge=0, le=1)
 

@@ -1,5 +1,6 @@
-"""The stages of a task-specific distillation: layers, pruning and healing, prediction."""
+"""The stages of a task-specific distillation: layers, healing, prediction, quantized numbers."""
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from tinybert.distill.crops import sample
 from tinybert.distill.objective import Objective, teacher_columns
 from tinybert.distill.outputs import Collator, add_teacher_outputs, tokenize
 from tinybert.distill.prune import prune
+from tinybert.distill.quantized import quantized
 from tinybert.distill.recipe import Recipe, Stage
 from tinybert.distill.teach import dev_metrics
 from tinybert.distill.trainer import run_stage, schedule_of, use_bf16
@@ -23,6 +25,8 @@ from tinybert.mapping import layer_map
 from tinybert.text import Tokenizer
 
 __all__ = ["Lessons", "run_stages"]
+
+_QUANTIZED = "quantized-"
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,9 @@ class Lessons:
 
 
 def run_stages(lessons: Lessons, student: PreTrainedModel, seconds: dict[str, float]) -> None:
-    """Run the layer stage, pruning and healing where they are asked for, the prediction stage.
+    """Run the layer stage, pruning and healing, the prediction stage, one with quantized numbers.
+
+    Those that the recipe does not ask for are left out.
 
     Args:
         lessons: What is learned.
@@ -102,7 +108,8 @@ def run_stages(lessons: Lessons, student: PreTrainedModel, seconds: dict[str, fl
             place = lessons.run / "stages" / name
             prune(objective, rows, lessons.collator(), recipe.pruning, place, recipe.seed, say)
         say(f"{name} stage: {stage.epochs:g} epochs, student layers 1..{len(g)} from {list(g)}")
-        _train(lessons, name, stage, objective, rows)
+        with _numbers(name, recipe, student):
+            _train(lessons, name, stage, objective, rows)
         seconds[name] = time.monotonic() - started
         student.eval()
         before = objective
@@ -114,7 +121,22 @@ def _planned(recipe: Recipe) -> list[tuple[str, Stage]]:
     stages: list[tuple[str, Stage]] = [("layer", recipe.layer_stage), ("healing", healing)]
     stages.append(("prediction", recipe.prediction_stage))
     pruned = recipe.pruning.intermediate is not None
-    return [(n, s) for n, s in stages if (pruned if n == "healing" else s.epochs > 0)]
+    found = [(n, s) for n, s in stages if (pruned if n == "healing" else s.epochs > 0)]
+    if recipe.ship.quantization == "always":
+        length = {"epochs": recipe.ship.quantization_epochs}
+        length["learning_rate"] = recipe.ship.quantization_learning_rate
+        last = recipe.prediction_stage.model_copy(update=length)
+        found.append((f"{_QUANTIZED}{recipe.ship.table_bits}", last))
+    return found
+
+
+def _numbers(
+    name: str, recipe: Recipe, student: PreTrainedModel
+) -> contextlib.AbstractContextManager[None]:
+    """Return what a stage computes in: quantized numbers in that of this name."""
+    if not name.startswith(_QUANTIZED):
+        return contextlib.nullcontext()
+    return quantized(student, table_bits=recipe.ship.table_bits)
 
 
 def _train(lessons: Lessons, name: str, stage: Stage, objective: Objective, rows: Dataset) -> None:

@@ -4,8 +4,6 @@ Names of weights are not trusted: the exporter lets equal weights share one. Eac
 what it reads and what reads it, so an encoder found here computes what the graph computes.
 """
 
-from typing import cast
-
 import numpy as np
 
 from tinybert.engine.graph import Array, Graph, Node
@@ -15,10 +13,11 @@ from tinybert.engine.parts import (
     Layer,
     Matrix,
     Norm,
-    Table,
     UnknownGraphError,
     checked,
 )
+from tinybert.engine.tables import find_tables
+from tinybert.engine.trace import Trace
 
 __all__ = ["find_encoder"]
 
@@ -45,7 +44,7 @@ def find_encoder(graph: Graph) -> Encoder:
 
 def _traced(graph: Graph) -> Encoder:
     """Trace a graph; its shapes are not yet compared."""
-    trace = _Trace(graph)
+    trace = _Layers(graph)
     name = graph.outputs[0]
     unit, name = trace.unit(name)
     head, pool, name = trace.head(name)
@@ -63,57 +62,15 @@ def _traced(graph: Graph) -> Encoder:
     if trace.op(name) != "LayerNormalization":
         project, name = trace.linear(name)
     node = trace.made(name, "LayerNormalization")
-    words, positions, segments, padding = trace.tables(node.inputs[0])
+    words, positions, segments, padding = find_tables(trace, node.inputs[0])
     norm, count = trace.norm(node), heads.pop()
     return Encoder(
         words, positions, segments, norm, project, layers, count, pool, head, unit, padding
     )
 
 
-class _Trace:
-    """Walks a graph against the direction of its data."""
-
-    def __init__(self, graph: Graph) -> None:
-        self.weights = graph.weights
-        self.makers: dict[str, Node] = {}
-        made = {name for node in graph.nodes for name in node.outputs}
-        for node in graph.nodes:
-            if any(name in made and name not in self.makers for name in node.inputs):
-                raise UnknownGraphError("a node before those that it reads")
-            self.makers |= dict.fromkeys(node.outputs, node)
-
-    def op(self, name: str) -> str:
-        """Return which operation makes a value; a graph's input has none."""
-        return self.makers[name].op if name in self.makers else ""
-
-    def made(self, name: str, *ops: str) -> Node:
-        """Return the node that makes a value, one of these operations."""
-        if self.op(name) not in ops:
-            raise UnknownGraphError(
-                f"`{name}` made by {self.op(name) or 'nothing'}, not {' or '.join(ops)}"
-            )
-        return self.makers[name]
-
-    def weight(self, name: str, axes: int) -> Array:
-        """Return a weight with so many axes."""
-        found = self.weights.get(name)
-        if found is None or found.ndim != axes:
-            raise UnknownGraphError(f"`{name}` is no weight of {axes} axes")
-        return found
-
-    def floats(self, name: str, axes: int) -> Floats:
-        """Return a float32 weight, copied so that it is aligned."""
-        found = self.weight(name, axes)
-        if found.dtype != np.float32:
-            raise UnknownGraphError(f"`{name}` of {found.dtype}")
-        return cast(Floats, np.array(found))
-
-    def number(self, name: str) -> float:
-        """Return a weight that is one number."""
-        found = self.weights.get(name)
-        if found is None or found.size != 1:
-            raise UnknownGraphError(f"`{name}` is no number")
-        return float(found.reshape(())[()])
+class _Layers(Trace):
+    """Walks the layers and the head of a graph."""
 
     def linear(self, name: str) -> tuple[Matrix, str]:
         """Return the matrix and bias that made a value, and what they were applied to."""
@@ -270,107 +227,6 @@ class _Trace:
             raise UnknownGraphError("a norm over other axes")
         gain, bias = (self.floats(name, 1) for name in node.inputs[1:3])
         return Norm(gain, bias, node.numbers.get("epsilon", 1e-5))
-
-    def tables(self, name: str) -> tuple[Table, Table, Table | None, int | None]:
-        """Return the tables of words, positions and segments whose rows are added up.
-
-        Where the graph has one segment only, its row is added to the positions.
-
-        Returns:
-            The tables, and the id of padding where it decides the positions.
-        """
-        found: dict[str, Table] = {}
-        padding = None
-        parts = [name]
-        while parts:
-            part = parts.pop()
-            if self.op(part) == "Add":
-                parts += self.makers[part].inputs
-                continue
-            table, ids = self._table(part)
-            kind = ids
-            if self.op(ids) == "GatherElements":
-                kind = self._zeros(ids)
-            elif ids not in ("input_ids", "token_type_ids"):
-                kind, padding = "positions", self._padding(ids)
-            if kind in found:
-                raise UnknownGraphError(f"two tables for {kind}")
-            found[kind] = table
-        if "input_ids" not in found or "positions" not in found:
-            raise UnknownGraphError("embeddings without words or positions")
-        positions = found["positions"]
-        if "first" in found:
-            positions = Table(_floats(positions) + _floats(found["first"])[:1])
-        return found["input_ids"], positions, found.get("token_type_ids"), padding
-
-    def _zeros(self, name: str) -> str:
-        """Check that all that is looked up is the first row."""
-        data = self.made(self.made(name, "GatherElements").inputs[0], "Expand").inputs[0]
-        if self.weight(data, 2).any():
-            raise UnknownGraphError("segments that are not the first")
-        return "first"
-
-    def _padding(self, name: str) -> int | None:
-        """Return the id of padding where positions are counted past it, None from 0."""
-        if self.op(name) == "Slice":
-            self._from_zero(name)
-            return None
-        padding = 0
-        if self.op(name) == "Add":
-            padding, name = (
-                int(self.number(self.makers[name].inputs[1])),
-                self.makers[name].inputs[0],
-            )
-        counted, kept = self.made(self._uncast(name), "Mul").inputs
-        total = self.made(self._uncast(counted), "CumSum")
-        odd = total.numbers.get("exclusive", 0), total.numbers.get("reverse", 0)
-        unlike = self.made(self._uncast(total.inputs[0]), "Not")
-        same = self.made(unlike.inputs[0], "Equal").inputs
-        if (
-            self._uncast(kept) != self._uncast(total.inputs[0])
-            or odd != (0, 0)
-            or self.number(total.inputs[1]) != 1
-            or (same[0], self.number(same[1])) != ("input_ids", padding)
-        ):
-            raise UnknownGraphError("positions that are not counted past padding")
-        return padding
-
-    def _uncast(self, name: str) -> str:
-        """Go back over changes of type."""
-        while self.op(name) == "Cast":
-            name = self.makers[name].inputs[0]
-        return name
-
-    def _from_zero(self, name: str) -> None:
-        """Check that tokens are counted from 0."""
-        node = self.made(name, "Slice")
-        count = self.weight(node.inputs[0], 2)
-        if self.number(node.inputs[1]) or not np.array_equal(count[0], np.arange(count.shape[1])):
-            raise UnknownGraphError("positions that do not begin at 0")
-
-    def _table(self, name: str) -> tuple[Table, str]:
-        """Return a table, its rows int8 or float32, and the ids that are looked up in it."""
-        node = self.made(name, "Gather", "Mul")
-        if node.op == "Gather":
-            if node.numbers.get("axis", 0) != 0:
-                raise UnknownGraphError("a lookup along another axis")
-            return Table(self.floats(node.inputs[0], 2)), node.inputs[1]
-        columns = self.floats(node.inputs[1], 1)
-        by_row = self.made(node.inputs[0], "Mul")
-        scales = self.made(by_row.inputs[1], "Gather")
-        picked = self.made(self.made(by_row.inputs[0], "Cast").inputs[0], "Gather")
-        rows, scale = self.weight(picked.inputs[0], 2), self.floats(scales.inputs[0], 2)
-        if rows.dtype != np.int8 or scales.inputs[1] != picked.inputs[1]:
-            raise UnknownGraphError(f"`{picked.inputs[0]}` of {rows.dtype}")
-        return Table(rows, scale, columns), picked.inputs[1]
-
-
-def _floats(table: Table) -> Floats:
-    """Return the rows of a table as float32."""
-    if table.scale is None or table.columns is None:
-        return cast(Floats, table.rows)
-    # The order in which the engine multiplies.
-    return cast(Floats, table.rows.astype(np.float32) * table.scale * table.columns)
 
 
 def _bias(bias: Floats | None, values: Array) -> Floats:

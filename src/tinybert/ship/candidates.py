@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 from transformers import PreTrainedModel
 
+from tinybert.artifact import SMALL
 from tinybert.distill import recipe as recipes
 from tinybert.distill.prune import check_pruning
 from tinybert.distill.recipe import Recipe
@@ -30,12 +31,12 @@ __all__ = [
 
 # Settings that change a student after its training: candidates that differ in them alone share one.
 AFTER = ("ship.trim",)
+_BITS = "ship.table_bits"
 _LAYERS = (1, 2, 3, 4, 6, 8, 12)
 _WIDTHS = (1, 2 / 3, 1 / 2, 1 / 3)
 _EMBEDDINGS = (None, 128, 64)
 _KEPT = (None, 1 / 2)
 _MULTIPLE = 16
-_SMALL = 16_384
 
 
 @dataclass
@@ -135,10 +136,10 @@ def space_of(
                 "--try student.vocabulary cannot be planned; ship.trim=[true] leaves out the "
                 "pieces that the texts do not need"
             )
-        if not name.startswith(("student.", "pruning.")) and name not in AFTER:
+        if not name.startswith(("student.", "pruning.")) and name not in (*AFTER, _BITS):
             raise ConfigError(
-                f"--try {name} is no setting of a student; wanted one of student.*, "
-                f"{', '.join(AFTER)}"
+                f"--try {name} is no setting of a student; wanted one of student.*, pruning.*, "
+                f"{', '.join((*AFTER, _BITS))}"
             )
         for value in values:
             changed(recipe, {name: value})
@@ -163,7 +164,8 @@ def candidates(
         key = name_of(candidate.trained)
         if key not in sizes:
             try:
-                sizes[key] = sizes_of(untrained(recipe, candidate, teacher))
+                bits = candidate.settings.get(_BITS, recipe.ship.table_bits)
+                sizes[key] = sizes_of(untrained(recipe, candidate, teacher), bits)
             except ConfigError as error:
                 sizes[key], reason = None, reason or error
         size = sizes[key]
@@ -205,7 +207,7 @@ def name_of(settings: Mapping[str, Any]) -> str:
     return "_".join(parts) or "as-the-recipe-says"
 
 
-def sizes_of(model: PreTrainedModel) -> Sizes:
+def sizes_of(model: PreTrainedModel, table_bits: int = 8) -> Sizes:
     """Count a model's weights, work and bytes as int8; tables and products as ``quantize`` does."""
     weights = sum(value.numel() for value in model.parameters())
     work, saved, piece = 0, 0, 0
@@ -215,10 +217,12 @@ def sizes_of(model: PreTrainedModel) -> Sizes:
         rows, columns = part.weight.shape
         count, table = rows * columns, isinstance(part, nn.Embedding)
         work += 0 if table else count
-        large = count >= _SMALL
+        large = count >= SMALL
         saved += 3 * count - 4 * (rows + columns if table else rows) if large else 0
         if name.endswith("word_embeddings"):
-            piece = columns + 4 if large else 4 * columns
+            share = table_bits if large and columns % 2 == 0 else 8
+            saved += count * (8 - share) // 8
+            piece = columns * share // 8 + 4 if large else 4 * columns
     return Sizes(weights, work, 4 * weights - saved, piece)
 
 

@@ -13,7 +13,7 @@ from tinybert.data import TaskData
 from tinybert.distill.recipe import Recipe
 from tinybert.distill.teach import save_model
 from tinybert.distill.trim import trim
-from tinybert.ship.candidates import Candidate, Sizes, name_of, untrained
+from tinybert.ship.candidates import Candidate, Sizes, changed, name_of, untrained
 from tinybert.ship.limits import Limits
 from tinybert.ship.measure import undisturbed_ms
 from tinybert.ship.pipeline import write_artifact
@@ -61,7 +61,7 @@ class Costs:
         save_model(student, self.source, model)
         if _trims(candidate):
             model = self._trimmed(model)
-        write_artifact(model, artifact, self.recipe, self.data)
+        write_artifact(model, artifact, changed(self.recipe, candidate.settings), self.data)
         known = [c.ms for c in others if c.measured and c.trained == candidate.trained]
         candidate.mb = folder_mb(artifact) + _LATER_MB
         candidate.ms = known[0] if known else undisturbed_ms(artifact, *self.data.texts("dev"))

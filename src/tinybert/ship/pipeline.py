@@ -8,11 +8,11 @@ from typing import Any
 from tinybert import runtime
 from tinybert.artifact import read_card
 from tinybert.data import TaskData, load_saved
-from tinybert.distill import task
+from tinybert.distill import processes, task
 from tinybert.distill.processes import is_first
 from tinybert.distill.recipe import Recipe, load
 from tinybert.distill.trim import trim
-from tinybert.errors import ConfigError
+from tinybert.errors import ArtifactError, ConfigError
 from tinybert.ship.export import export
 from tinybert.ship.quantize import quantize
 from tinybert.ship.report import report
@@ -71,11 +71,12 @@ def ship(run: str | Path, recipe: Recipe, say: Say = print) -> Path:
     """Turn a run's student into an artifact that is proved to answer as the student does.
 
     With ``ship.trim`` that is the student in ``trimmed``, without the word embeddings that the
-    run's texts do not need.
+    run's texts do not need. One that does not answer so makes the student learn on with quantized
+    numbers, where ``ship.quantization`` allows it.
 
     Args:
         run: Folder of a trained run.
-        recipe: Its recipe; the section ``ship`` is used.
+        recipe: Its recipe.
         say: Told of each step.
 
     Returns:
@@ -84,6 +85,22 @@ def ship(run: str | Path, recipe: Recipe, say: Say = print) -> Path:
     Raises:
         ArtifactError: The artifact answers differently from the student, past the limits.
     """
+    open_run(run)
+    try:
+        return _ship(run, recipe, say)
+    except ArtifactError as error:
+        if recipe.ship.quantization != "needed" or processes.count() > 1:
+            raise
+        say(f"{error}".partition("; ship the float32")[0])
+    say(f"learning on with quantized numbers, {recipe.ship.quantization_epochs:g} epochs")
+    settings = recipe.ship.model_copy(update={"quantization": "always"})
+    again = recipe.model_copy(update={"out": str(run), "ship": settings})
+    task.distill(again, say)
+    return _ship(run, again, say)
+
+
+def _ship(run: str | Path, recipe: Recipe, say: Say) -> Path:
+    """Export, quantize and compare a run's student as it is."""
     opened, data = open_run(run), load_saved(run)
     student, artifact = opened.folder / "student", opened.folder / "artifact"
     trimmed = opened.folder / "trimmed"
@@ -123,7 +140,7 @@ def write_artifact(
         outside=data.labels[data.outside] if data.task == "tagging" else None,
         reading=data.reading,
     )
-    quantize(artifact, keep_fp32=recipe.ship.keep_fp32)
+    quantize(artifact, keep_fp32=recipe.ship.keep_fp32, table_bits=recipe.ship.table_bits)
 
 
 def demo(

@@ -19,21 +19,21 @@ from tinybert.artifact import write_atomic
 from tinybert.distill import recipe as recipes
 from tinybert.distill.folder import versions
 from tinybert.distill.recipe import Recipe
-from tinybert.errors import ConfigError, MissingExtraError, UnsupportedModelError
+from tinybert.errors import (
+    MissingExtraError,
+    NoStudentError,
+    UnsupportedModelError,
+)
 from tinybert.ship.candidates import Candidate, candidates, space_of
 from tinybert.ship.costs import Costs
 from tinybert.ship.limits import FULL, SHARES, Limits, check_limits, nothing_fits
 from tinybert.ship.plan_page import write_page
 from tinybert.ship.runs import Runs, prepare
 
-__all__ = ["NoStudentError", "plan"]
+__all__ = ["plan"]
 
 Say = Callable[[str], None]
 _PLAN = "plan.json"
-
-
-class NoStudentError(ConfigError):
-    """No candidate holds the limits; ``plan.json`` tells of each how near it came."""
 
 
 def plan(

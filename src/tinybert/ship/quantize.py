@@ -1,4 +1,4 @@
-"""Rewrites weights as int8: a scale a column in matrix products, a row in embedding tables."""
+"""Rewrites weights as int8, word embeddings also as 4 bits."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,17 +10,17 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from tinybert.artifact import FP32, INT8, read_card, write_card
-from tinybert.errors import ArtifactError
+from tinybert.artifact import FP32, INT8, SMALL, read_card, write_card
+from tinybert.errors import ArtifactError, ConfigError
 from tinybert.ship.export import refresh_card
 from tinybert.ship.model_card import write_model_card
 
 __all__ = ["quantize", "quantize_columns", "quantize_graph", "quantize_rows"]
 
-_SMALL = 16_384
+_TOPS = {8: 127, 4: 7}
 
 
-def quantize(artifact: str | Path, *, keep_fp32: bool = False) -> Path:
+def quantize(artifact: str | Path, *, keep_fp32: bool = False, table_bits: int = 8) -> Path:
     """Replace an artifact's float32 model by an int8 one, about a quarter of its size.
 
     Matrix products: int8 weights with one scale for each output column; activations are measured
@@ -31,24 +31,29 @@ def quantize(artifact: str | Path, *, keep_fp32: bool = False) -> Path:
     Args:
         artifact: A folder from ``export``, with ``onnx/model.onnx``.
         keep_fp32: Leave the float32 model beside it.
+        table_bits: Bits of a number of the word embeddings, 8 or 4: two to a byte, so that the
+            table takes half the place.
 
     Returns:
         The int8 file.
 
     Raises:
         ArtifactError: The folder holds no float32 model.
+        ConfigError: Other ``table_bits``.
 
     Differs: ONNX Runtime's dynamic quantization gives a batch's activations one scale and an
         embedding table one scale; both cost accuracy. Its int8 weights overflow on processors
         without VNNI instructions; ours cannot (see ``quantize_columns``).
     """
+    if table_bits not in _TOPS:
+        raise ConfigError(f"table_bits is {table_bits}; wanted 8 or 4")
     folder = Path(artifact)
     card = read_card(folder)
     source, target = folder / FP32, folder / INT8
     if not source.is_file():
         raise ArtifactError(f"{folder} has no {FP32}; export it again, then quantize")
     model = onnx.load(str(source))
-    quantize_graph(model)
+    quantize_graph(model, table_bits=table_bits)
     onnx.checker.check_model(model)
     partial = target.with_name(f".{target.name}.partial")
     onnx.save(model, str(partial))
@@ -60,27 +65,30 @@ def quantize(artifact: str | Path, *, keep_fp32: bool = False) -> Path:
     return target
 
 
-def quantize_graph(model: onnx.ModelProto) -> None:
+def quantize_graph(model: onnx.ModelProto, *, table_bits: int = 8) -> None:
     """Rewrite a graph's weights as int8 in place; see ``quantize``.
 
-    A table that words are looked up in and that, turned, gives the logits, stays one table, with a
-    scale for each row.
+    A table that words are looked up in and that, turned, gives the logits, stays one table of int8,
+    with a scale for each row. One of 4 bits keeps column i in the low half of a byte, column
+    i + D/2 in the high half, each plus 8; an odd D stays int8.
     """
-    _Rewriter(model).run()
+    _Rewriter(model, table_bits).run()
 
 
 def quantize_rows(
-    table: npt.NDArray[np.float32],
+    table: npt.NDArray[np.float32], bits: int = 8
 ) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
     """Quantize a table with one scale for each row.
 
     Args:
         table: Float32 (V, D).
+        bits: 8, or 4: whole numbers from -7 to 7.
 
     Returns:
         Int8 (V, D) and float32 scales (V, 1); their product is within half a scale of the table.
     """
-    return _rounded(table, np.abs(table).max(axis=1, keepdims=True) / 127)
+    top = _TOPS[bits]
+    return _rounded(table, np.abs(table).max(axis=1, keepdims=True) / top, top)
 
 
 def quantize_columns(
@@ -106,18 +114,24 @@ def quantize_columns(
 
 
 def _rounded(
-    values: npt.NDArray[np.float32], scale: npt.NDArray[np.float32]
+    values: npt.NDArray[np.float32], scale: npt.NDArray[np.float32], top: int = 127
 ) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
     """Return values over scale as int8, and the scale, never zero."""
     safe = np.maximum(scale, 1e-12).astype(np.float32)
-    return np.clip(np.rint(values / safe), -127, 127).astype(np.int8), safe
+    return np.clip(np.rint(values / safe), -top, top).astype(np.int8), safe
+
+
+def _packed(rows: npt.NDArray[np.int8]) -> npt.NDArray[np.uint8]:
+    """Put two numbers from -7 to 7 into each byte: (V, D) becomes (V, D/2)."""
+    low, high = np.split((rows + 8).astype(np.uint8), 2, axis=1)
+    return np.bitwise_or(low, np.left_shift(high, 4, dtype=np.uint8), dtype=np.uint8)
 
 
 class _Rewriter:
     """Rewrites the lookups and products of a graph one node at a time."""
 
-    def __init__(self, model: onnx.ModelProto) -> None:
-        self.graph = model.graph
+    def __init__(self, model: onnx.ModelProto, table_bits: int = 8) -> None:
+        self.graph, self.table_bits = model.graph, table_bits
         self.weights = {item.name: item for item in self.graph.initializer}
         self.made: list[onnx.NodeProto] = []
         self.quantized: dict[str, tuple[str, str, str]] = {}
@@ -164,7 +178,7 @@ class _Rewriter:
         item = self.weights.get(name)
         if item is None or item.data_type != TensorProto.FLOAT or len(item.dims) != 2:
             return None
-        return numpy_helper.to_array(item) if np.prod(item.dims) >= _SMALL else None
+        return numpy_helper.to_array(item) if np.prod(item.dims) >= SMALL else None
 
     def _gather(self, node: onnx.NodeProto) -> None:
         """Gather(table, ids) becomes int8 rows times the scale of each row and each column."""
@@ -175,21 +189,40 @@ class _Rewriter:
             return
         name, ids, out = node.input[0], node.input[1], node.output[0]
         if name in self.tied:
-            self._lookup(ids, *self._store_tied(name, table), out)
+            tied, scale = self._store_tied(name, table)
+            self._by_row(self._floats(tied, ids, out), scale, ids, out, out)
             return
         columns = np.maximum(np.abs(table).max(axis=0, keepdims=True), 1e-12)
-        rows, scales = quantize_rows(table / columns)
-        stored = self._store(f"{name}_int8", rows), self._store(f"{name}_scale", scales)
+        half = self.table_bits == 4 and ids == "input_ids" and table.shape[1] % 2 == 0
+        rows, scales = quantize_rows(table / columns, 4 if half else 8)
+        self._store(f"{name}_scale", scales)
         self._store(f"{name}_columns", columns[0])
-        by_row = self._lookup(ids, *stored, f"{out}_by_row", before=out)
+        if half:
+            self._store(f"{name}_int4", _packed(rows))
+            wide = self._unpacked(f"{name}_int4", ids, out)
+        else:
+            wide = self._floats(self._store(f"{name}_int8", rows), ids, out)
+        by_row = self._by_row(wide, f"{name}_scale", ids, out, f"{out}_by_row")
         self._add("Mul", [by_row, f"{name}_columns"], out)
 
-    def _lookup(self, ids: str, rows: str, scales: str, output: str, *, before: str = "") -> str:
-        """Add the nodes of int8 rows times their scales."""
-        before = before or output
-        picked = self._add("Gather", [rows, ids], f"{before}_rows", axis=0)
-        wide = self._add("Cast", [picked], f"{before}_float", to=TensorProto.FLOAT)
-        scale = self._add("Gather", [scales, ids], f"{before}_scales", axis=0)
+    def _floats(self, rows: str, ids: str, out: str) -> str:
+        """Add the nodes that look rows up and make them float32."""
+        picked = self._add("Gather", [rows, ids], f"{out}_rows", axis=0)
+        return self._add("Cast", [picked], f"{out}_float", to=TensorProto.FLOAT)
+
+    def _unpacked(self, rows: str, ids: str, out: str) -> str:
+        """Add the nodes that cut each byte of the rows into two numbers from -7 to 7."""
+        both = self._floats(rows, ids, out)
+        share = self._add("Mul", [both, self._store("one_16th", np.float32(1 / 16))], f"{out}_16th")
+        high = self._add("Floor", [share], f"{out}_high")
+        above = self._add("Mul", [high, self._store("sixteen", np.float32(16))], f"{out}_above")
+        low = self._add("Sub", [both, above], f"{out}_low")
+        joined = self._add("Concat", [low, high], f"{out}_joined", axis=-1)
+        return self._add("Sub", [joined, self._store("eight", np.float32(8))], f"{out}_numbers")
+
+    def _by_row(self, wide: str, scales: str, ids: str, out: str, output: str) -> str:
+        """Add the nodes of rows times their scales."""
+        scale = self._add("Gather", [scales, ids], f"{out}_scales", axis=0)
         return self._add("Mul", [wide, scale], output)
 
     def _store_tied(self, name: str, table: npt.NDArray[np.float32]) -> tuple[str, str]:

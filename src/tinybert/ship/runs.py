@@ -77,14 +77,12 @@ class Runs:
         if share in one.quality:
             return
         run, started = self._folder(one, share), time.monotonic()
-        recipe = self.recipe_of(one, share)
-        again = {"out": str(run), "teacher.model": self.source, "ship.baselines": False}
         run.mkdir(parents=True, exist_ok=True)
         if (self.shared / _AUGMENTED).is_file() and not (run / _AUGMENTED).is_file():
             shutil.copyfile(self.shared / _AUGMENTED, run / f".{_AUGMENTED}.partial")
             (run / f".{_AUGMENTED}.partial").rename(run / _AUGMENTED)
         if not (run / "run.json").is_file():
-            task.distill(changed(recipe, again), lambda _: None)
+            task.distill(self._recipe_in(run, one, share), lambda _: None)
         seconds = time.monotonic() - started
         for other in found:
             if other.trained == one.trained:
@@ -92,8 +90,12 @@ class Runs:
                 other.seconds[share] = seconds
 
     def tidy(self, one: Candidate, share: str, *, earlier: Sequence[str]) -> None:
-        """Remove what a noted training needs no more: its checkpoints, and the shorter runs."""
-        shutil.rmtree(self._folder(one, share) / "stages", ignore_errors=True)
+        """Remove what a noted training needs no more: the shorter runs, and its own stages.
+
+        Those of a whole training stay: it may have to learn on with quantized numbers.
+        """
+        if share != FULL:
+            shutil.rmtree(self._folder(one, share) / "stages", ignore_errors=True)
         for each in earlier:
             shutil.rmtree(self._folder(one, each), ignore_errors=True)
 
@@ -104,7 +106,7 @@ class Runs:
             ArtifactError: It does not answer as the student does.
         """
         run, started = self._folder(one, share), time.monotonic()
-        made = ship(run, changed(self.recipe, one.settings), lambda _: None)
+        made = ship(run, self._recipe_in(run, one, share), lambda _: None)
         place = self.artifact(one)
         shutil.rmtree(place, ignore_errors=True)
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -113,6 +115,13 @@ class Runs:
         one.mb = folder_mb(place)
         one.seconds["ship"] = time.monotonic() - started
         return place
+
+    def _recipe_in(self, run: Path, one: Candidate, share: str) -> Recipe:
+        """Return the recipe with which a candidate is trained in its folder."""
+        own = {"out": str(run), "teacher.model": self.source, "ship.baselines": False}
+        if share != FULL:
+            own["ship.quantization"] = "never"
+        return changed(self.recipe_of(one, share), own)
 
     def artifact(self, one: Candidate) -> Path:
         """Return where a candidate's artifact is."""
