@@ -1,10 +1,12 @@
-"""The tables and the chart of ``speed.json`` and ``peak.json``."""
+"""The tables and the chart of ``speed.json``, ``peak.json`` and ``ratio-RUN.json``."""
 
 import io
+import json
 import re
 from collections.abc import Sequence
 from typing import Any
 
+import _results
 from _results import read
 
 __all__ = ["chart", "fastest", "peers", "speed_tables"]
@@ -58,13 +60,13 @@ def speed_tables(table: Any) -> str:
     """
     content = read("speed")
     if content is None:
-        return ""
+        return _ratios(table)
     parts = []
     for start, title in STARTS.items():
         rows = [row for row in content["rows"] if row["from"] == start]
         if rows:
             parts.append(f"{title}, milliseconds a text:\n\n{_table(rows, table)}")
-    parts += [text for text in (_systems(content, table), _peak(table)) if text]
+    parts += [t for t in (_systems(content, table), _peak(table), _ratios(table)) if t]
     return "\n\n".join(parts)
 
 
@@ -115,6 +117,23 @@ def _peak(table: Any) -> str:
         for row in (read("peak") or {"rows": []})["rows"]
     ]
     header = ("Instructions", "Shape", "Peak, GOP/s", "Products, GOP/s", "Bare share", "Share")
+    return str(table(header, lines)) if lines else ""
+
+
+def _ratios(table: Any) -> str:
+    """Return artifacts beside their teachers and a BERT-base in PyTorch, from text to label."""
+    lines = []
+    for path in sorted(_results.RESULTS.glob("ratio-*.json")):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        for row in content["rows"]:
+            cells = [path.stem.removeprefix("ratio-"), f"{content['artifact_mb']:.1f} MB"]
+            cells += [str(row["batch"]), f"{row['artifact_per_s']:,.0f}"]
+            cells += [
+                f"{row[f'{name}_per_s']:,.1f} (**{row[f'faster_than_{name}']:.0f}**)"
+                for name in ("teacher", "bert_base")
+            ]
+            lines.append(cells)
+    header = ("Artifact", "Folder", "Batch", "Texts/s", "Teacher, PyTorch", "BERT-base, PyTorch")
     return str(table(header, lines)) if lines else ""
 
 

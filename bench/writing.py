@@ -15,10 +15,10 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from statistics import median
-from time import perf_counter
 from typing import Any
 
 from _results import write
+from _turns import leads, turns
 from tinybert.artifact import hash_file, read_card
 
 SEARCHES = (1, 4)
@@ -108,19 +108,9 @@ def contestants(written: Any, writers: Mapping[str, Any], beams: int) -> dict[st
 
 def spent(answers: Mapping[str, Answer], texts: list[str]) -> dict[str, float]:
     """Return each contestant's median milliseconds a text, and the artifact's lead."""
-    times: dict[str, list[float]] = {name: [] for name in answers}
-    for number, text in enumerate([texts[0], *(texts * ROUNDS)]):
-        for name, answer in answers.items():
-            started = perf_counter()
-            answer(text)
-            if number:
-                times[name].append(1e3 * (perf_counter() - started))
-    found = {f"{name}_ms": round(median(values), 2) for name, values in times.items()}
-    for name in answers:
-        if name != "artifact":
-            ratios = [b / a for a, b in zip(times["artifact"], times[name], strict=True)]
-            found[f"faster_than_{name}"] = round(median(ratios), 1)
-    return found
+    times = turns(answers, texts * ROUNDS)
+    found = {f"{name}_ms": round(1e3 * median(values), 2) for name, values in times.items()}
+    return found | leads(times, "artifact")
 
 
 def sameness(run: Path, written: Any, data: Any) -> dict[str, Any]:

@@ -287,3 +287,20 @@ def test_measure_says_why_a_process_failed(tmp_path):
         measure([subject], ["a"], max_length=16, rounds=1)
     with pytest.raises(ConfigError, match="0 texts, 1 rounds"):
         measure([subject], [], max_length=16, rounds=1)
+
+
+@pytest.mark.usefixtures("bench")
+def test_a_run_is_timed_beside_its_teacher_and_a_bert_base(tmp_path, monkeypatch):
+    import ratio
+
+    run = tmp_path / "run"
+    make_run(run)
+    export(run / "student", run / "artifact", max_length=16, labels=LABELS)
+    small = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    monkeypatch.setattr(ratio, "BASE", small)
+    one, many = ratio.measure(run, [1, 4], rounds=1)
+    assert (one["batch"], one["texts"]) == (1, 24)
+    assert (many["batch"], many["texts"]) == (4, 8)
+    for row in (one, many):
+        assert {"artifact_per_s", "teacher_per_s", "bert_base_per_s"} < set(row)
+        assert {"faster_than_teacher", "faster_than_bert_base"} < set(row)

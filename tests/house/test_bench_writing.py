@@ -8,10 +8,11 @@ pytestmark = pytest.mark.usefixtures("bench")
 
 
 def test_leads_are_medians_over_sentences(monkeypatch):
+    import _turns
     import writing
 
     clock = [0.0]
-    monkeypatch.setattr(writing, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(_turns, "perf_counter", lambda: clock[0])
     takes = {"artifact": {"a": 0.001, "b": 0.002}, "student_torch": {"a": 0.004, "b": 0.016}}
 
     def answering(name):
@@ -22,6 +23,18 @@ def test_leads_are_medians_over_sentences(monkeypatch):
 
     found = writing.spent({name: answering(name) for name in takes}, ["a", "b"])
     assert found == {"artifact_ms": 1.5, "student_torch_ms": 10.0, "faster_than_student_torch": 6.0}
+
+
+def test_table_of_ratios():
+    import _results
+    from _details import details
+
+    row = {"batch": 32, "artifact_per_s": 2000.0, "teacher_per_s": 100.0, "bert_base_per_s": 10.0}
+    row |= {"faster_than_teacher": 20.0, "faster_than_bert_base": 200.0}
+    _results.RESULTS.mkdir()
+    content = json.dumps({"artifact_mb": 3.4, "rows": [row]})
+    (_results.RESULTS / "ratio-banking77.json").write_text(content)
+    assert "| banking77 | 3.4 MB | 32 | 2,000 | 100.0 (**20**) | 10.0 (**200**) |" in details()
 
 
 def test_tables_of_what_was_written():
