@@ -16,6 +16,7 @@ __all__ = [
     "DataSettings",
     "EncoderSettings",
     "LayerStage",
+    "PackSettings",
     "PredictionStage",
     "PruningSettings",
     "Recipe",
@@ -202,7 +203,14 @@ class PruningSettings(Section):
     epochs: float = Field(3.0, ge=0)
 
 
-class ShipSettings(Section):
+class PackSettings(Section):
+    """What goes into an artifact: the float32 model too; bits of the word embeddings."""
+
+    keep_fp32: bool = False
+    table_bits: Literal[8, 4] = 8
+
+
+class ShipSettings(PackSettings):
     """What goes into the artifact and which limits it must hold.
 
     ``trim`` leaves out the word embeddings that the run's texts do not need (see ``trim``).
@@ -212,10 +220,8 @@ class ShipSettings(Section):
     prediction stage.
     """
 
-    keep_fp32: bool = False
     trim: bool = False
     baselines: bool = True
-    table_bits: Literal[8, 4] = 8
     quantization: Literal["needed", "always", "never"] = "needed"
     quantization_epochs: float = Field(1.0, gt=0)
     quantization_learning_rate: float = Field(5e-5, gt=0)

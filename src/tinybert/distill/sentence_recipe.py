@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from tinybert.distill.recipe import EncoderSettings, RunSettings, Section, ShipSettings, read
+from tinybert.distill.recipe import EncoderSettings, PackSettings, RunSettings, Section, read
 
 __all__ = ["SentenceRecipe", "SentenceTexts", "SentenceTraining", "load"]
 
@@ -47,7 +47,7 @@ class SentenceRecipe(RunSettings):
     data: SentenceTexts = SentenceTexts()
     student: EncoderSettings = EncoderSettings()
     training: SentenceTraining = SentenceTraining()
-    ship: ShipSettings = ShipSettings()
+    ship: PackSettings = PackSettings()
 
 
 def load(

@@ -51,7 +51,7 @@ def embed(recipe: SentenceRecipe, say: Callable[[str], None] = print) -> Path:
     student, artifact = run / "student", run / "artifact"
     say("exporting the student to ONNX, then to int8")
     export_encoder(student, artifact, max_length=recipe.max_length, teacher=recipe.teacher)
-    quantize(artifact, keep_fp32=recipe.ship.keep_fp32)
+    quantize(artifact, keep_fp32=recipe.ship.keep_fp32, table_bits=recipe.ship.table_bits)
     columns = Columns(recipe.data.column, None, "")
     texts, _ = read_unlabelled(
         recipe.data.texts, columns, held=(), known=(), rows=_VERIFIED, seed=recipe.seed
