@@ -18,6 +18,7 @@ from tinybert.audit import count_oddities, cut_dev, drop_empty, find_leaks, row_
 from tinybert.columns import choose_columns, drop_unlabelled, learnable, merge_labels
 from tinybert.errors import ArtifactError, DataError
 from tinybert.labels import choose_task
+from tinybert.quiet import no_bars
 from tinybert.sources import Columns, read_splits
 from tinybert.spans import READING, Reading
 from tinybert.tagged import outside_tag
@@ -283,9 +284,10 @@ def _main(kind: str, labels: Sequence[str]) -> str:
 def save(data: TaskData, folder: str | Path) -> None:
     """Write the prepared splits, and unlabelled texts, into a folder that ``load_saved`` reads."""
     place = Path(folder)
-    DatasetDict(data.splits()).save_to_disk(str(place))
-    if data.unlabelled is not None:
-        data.unlabelled.save_to_disk(str(place / _UNLABELLED))
+    with no_bars():
+        DatasetDict(data.splits()).save_to_disk(str(place))
+        if data.unlabelled is not None:
+            data.unlabelled.save_to_disk(str(place / _UNLABELLED))
     about = {"task": data.task, "labels": data.labels, "pair": data.pair, "name": data.name}
     about |= {"metric": data.metric, "notes": data.notes}
     if data.task == "answering":

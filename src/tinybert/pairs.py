@@ -13,6 +13,7 @@ from datasets import Dataset, DatasetDict
 from tinybert import datasets as embedded
 from tinybert.artifact import WRITTEN
 from tinybert.errors import ArtifactError, ConfigError, DataError, near_miss
+from tinybert.quiet import no_bars
 from tinybert.sources import read_splits
 
 __all__ = ["PairData", "load_pairs", "load_saved_pairs", "save_pairs"]
@@ -119,7 +120,8 @@ def load_pairs(
 def save_pairs(data: PairData, folder: str | Path) -> None:
     """Write the prepared splits into a folder that ``load_saved_pairs`` reads."""
     place = Path(folder)
-    DatasetDict(data.splits()).save_to_disk(str(place))
+    with no_bars():
+        DatasetDict(data.splits()).save_to_disk(str(place))
     about = {"task": data.task, "name": data.name, "notes": data.notes}
     text = json.dumps(about, indent=2, ensure_ascii=False)
     (place / "pairs.json").write_text(text + "\n", encoding="utf-8")

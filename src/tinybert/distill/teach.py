@@ -26,6 +26,7 @@ from tinybert.distill.trainer import run_stage, schedule_of
 from tinybert.errors import ConfigError, UnsupportedModelError
 from tinybert.heads import claimed_head
 from tinybert.layout import layout_of
+from tinybert.quiet import no_bars
 from tinybert.text import Tokenizer
 
 __all__ = ["check_teacher", "dev_metrics", "fine_tune", "freeze", "has_head", "save_model"]
@@ -255,7 +256,8 @@ def _save_model(model: PreTrainedModel, tokenizer_from: str | Path, place: Path)
     """Write the folder under another name, then rename it."""
     partial = place.with_name(f".{place.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    model.save_pretrained(partial)
+    with no_bars():
+        model.save_pretrained(partial)
     alone = Path(tokenizer_from) / "tokenizer.json"
     if alone.is_file() and not alone.with_name("config.json").is_file():
         for name in ("tokenizer.json", "tokenizer_config.json"):

@@ -27,6 +27,7 @@ from tinybert.distill.seq2seq_recipe import Seq2SeqRecipe, WriterStudent, Writer
 from tinybert.errors import ConfigError, UnsupportedModelError
 from tinybert.layout import layout_of
 from tinybert.narrow import NARROWED, narrow_writer
+from tinybert.quiet import no_bars
 from tinybert.subwords import train_tokenizer
 from tinybert.text import Tokenizer
 
@@ -120,7 +121,8 @@ def save_writer(model: PreTrainedModel, vocabulary: str | Path, folder: str | Pa
     bars = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
     try:
-        model.save_pretrained(whole)
+        with no_bars():
+            model.save_pretrained(whole)
     finally:
         if bars:
             transformers_logging.enable_progress_bar()

@@ -6,14 +6,11 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
-
-from transformers.utils import logging
 
 from tinybert.artifact import write_atomic
 from tinybert.distill import recipe as recipes
@@ -24,6 +21,7 @@ from tinybert.errors import (
     NoStudentError,
     UnsupportedModelError,
 )
+from tinybert.quiet import no_bars
 from tinybert.ship.candidates import Candidate, candidates, space_of
 from tinybert.ship.costs import Costs
 from tinybert.ship.limits import FULL, SHARES, Limits, check_limits, nothing_fits
@@ -78,7 +76,7 @@ def plan(
     _want_optuna()
     limits = check_limits(max_mb, max_ms, keep, minutes)
     deadline = None if minutes is None else time.monotonic() + 60 * minutes
-    with _no_bars():
+    with no_bars():
         kept = _begin(recipe, limits, space or {}, say)
         _screen(kept, say)
         return kept.finish(_search(kept, deadline, say), say)
@@ -305,18 +303,6 @@ def _remember(folder: Path, found: Sequence[Candidate]) -> tuple[int | None, lis
 def _load() -> float:
     """Return how many processes want each core; 0 where the system does not say."""
     return os.getloadavg()[0] / (os.cpu_count() or 1) if hasattr(os, "getloadavg") else 0.0
-
-
-@contextmanager
-def _no_bars() -> Iterator[None]:
-    """Keep transformers from drawing a bar for each of many small models it writes."""
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
 
 
 def _study_name(limits: Limits, found: Sequence[Candidate]) -> str:
