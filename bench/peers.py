@@ -8,11 +8,11 @@ Examples:
 ``textbrewer``: its GeneralDistiller makes a student of the same layers, copied from the teacher as
 ours are, in as many steps of the same batches as both of our stages have together; hidden states of
 the mapped layers and logits at temperature 8, as its documentation shows (of values: their squared
-error), all weights trained, in bfloat16 where our stages compute in it. ``textbrewer-random`` starts
-from random weights. ``model2vec``: static embeddings of the encoder that the teacher was, with its
-own classifier on single texts and a linear model on pairs; it learns from the labels of train alone.
-Each keeps what is best on dev; test is measured once. Work folder and teachers are those of
-bench/quality.py; teachers that it did not make are made. Results: peers-SET.json.
+error), all weights trained, in bfloat16 where our stages compute in it. ``textbrewer-random``
+starts from random weights. ``model2vec``: static embeddings of the encoder that the teacher was,
+with its own classifier on single texts and a linear model on pairs; it learns from the labels of
+train alone. Each keeps what is best on dev; test is measured once. Work folder and teachers are
+those of bench/quality.py; teachers that it did not make are made. Results: peers-SET.json.
 """
 
 import argparse
