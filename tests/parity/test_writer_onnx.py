@@ -23,7 +23,7 @@ PRESENT = [f"present.{name}" for name in CACHE]
 
 
 def export(folder, kind, monkeypatch):
-    monkeypatch.setattr(quantize, "_SMALL", 64)
+    monkeypatch.setattr(quantize, "SMALL", 64)
     model = save_random_writer(folder / "w", kind)
     return model, export_writer_onnx(model, folder / "web", texts=TEXTS, max_length=24)
 
