@@ -11,7 +11,7 @@ from typing import Any
 
 from tinybert.artifact import write_atomic
 
-__all__ = ["RESULTS", "machine", "read", "write"]
+__all__ = ["RESULTS", "machine", "read", "read_all", "write"]
 
 RESULTS = Path(__file__).parent / "results"
 _PACKAGES = ("tinybert", "numpy", "tokenizers", "onnxruntime", "onnx", "torch", "transformers")
@@ -67,6 +67,12 @@ def read(name: str) -> dict[str, Any] | None:
         return None
     content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return content
+
+
+def read_all(kind: str) -> dict[str, dict[str, Any]]:
+    """Return the figures of every benchmark ``kind-NAME``, by that name."""
+    names = [path.stem.removeprefix(f"{kind}-") for path in sorted(RESULTS.glob(f"{kind}-*.json"))]
+    return {name: content for name in names if (content := read(f"{kind}-{name}")) is not None}
 
 
 def machine() -> str:

@@ -1,13 +1,11 @@
 """The tables and the chart of ``speed.json``, ``peak.json`` and ``ratio-RUN.json``."""
 
 import io
-import json
 import re
 from collections.abc import Sequence
 from typing import Any
 
-import _results
-from _results import read
+from _results import read, read_all
 
 __all__ = ["chart", "fastest", "peers", "speed_tables"]
 
@@ -123,14 +121,13 @@ def _peak(table: Any) -> str:
 def _ratios(table: Any) -> str:
     """Return artifacts beside their teachers and a BERT-base in PyTorch, from text to label."""
     lines = []
-    for path in sorted(_results.RESULTS.glob("ratio-*.json")):
-        content = json.loads(path.read_text(encoding="utf-8"))
+    for name, content in read_all("ratio").items():
         for row in content["rows"]:
-            cells = [path.stem.removeprefix("ratio-"), f"{content['artifact_mb']:.1f} MB"]
+            cells = [name, f"{content['artifact_mb']:.1f} MB"]
             cells += [str(row["batch"]), f"{row['artifact_per_s']:,.0f}"]
             cells += [
-                f"{row[f'{name}_per_s']:,.1f} (**{row[f'faster_than_{name}']:.0f}**)"
-                for name in ("teacher", "bert_base")
+                f"{row[f'{other}_per_s']:,.1f} (**{row[f'faster_than_{other}']:.0f}**)"
+                for other in ("teacher", "bert_base")
             ]
             lines.append(cells)
     header = ("Artifact", "Folder", "Batch", "Texts/s", "Teacher, PyTorch", "BERT-base, PyTorch")

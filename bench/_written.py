@@ -1,11 +1,10 @@
 """The tables of ``seq2seq-SET.json`` and ``writing-RUN.json``."""
 
-import json
 import statistics
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import _results
+from _results import read_all
 
 __all__ = ["written_tables"]
 
@@ -29,18 +28,10 @@ def written_tables(table: Table) -> str:
     Args:
         table: Function of a header and lines that gives a Markdown table.
     """
-    quality = _contents("seq2seq-")
+    quality = read_all("seq2seq")
     parts = [_quality(contents, kind, table) for kind, contents in _by_task(quality).items()]
-    timed = _contents("writing-")
+    timed = read_all("writing")
     return "\n\n".join([*parts, *([_time(timed, table), _same(timed, table)] if timed else [])])
-
-
-def _contents(kind: str) -> dict[str, dict[str, Any]]:
-    """Return the results of a kind, by what follows it in their names."""
-    paths = sorted(_results.RESULTS.glob(f"{kind}*.json"))
-    return {
-        path.stem.removeprefix(kind): json.loads(path.read_text(encoding="utf-8")) for path in paths
-    }
 
 
 def _by_task(contents: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -56,6 +56,8 @@ def measure(run: Path, batches: Sequence[int], rounds: int) -> list[dict[str, An
 
     torch.set_num_threads(1)
     data = load_saved(run)
+    if data.pair:
+        raise SystemExit(f"{run} labels pairs; wanted a run of single texts")
     texts = [row["text"] for row in (data.test or data.dev)]
     answers = contestants(run)
     return [

@@ -13,7 +13,7 @@ from tinybert.errors import ConfigError
 from tinybert.heads import auto_class, head_of
 from tinybert.layout import Layout, layout_of
 
-__all__ = ["Tokens", "check_width", "factorize"]
+__all__ = ["Tokens", "check_bits", "check_width", "factorize"]
 
 _PARTS = (
     "query",
@@ -53,6 +53,18 @@ class Tokens:
     ids: Tensor
     places: Tensor
     types: Tensor
+
+
+def check_bits(bits: int, width: int) -> None:
+    """Refuse word embeddings of a width R that cannot be stored in so many bits.
+
+    Raises:
+        ConfigError: 4 bits, two numbers to a byte, and an odd R.
+    """
+    if bits == 4 and width % 2:
+        raise ConfigError(
+            f"table_bits is 4 and word embeddings are {width} wide; wanted an even width"
+        )
 
 
 def check_width(width: int, hidden: int) -> None:

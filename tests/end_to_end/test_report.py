@@ -304,3 +304,6 @@ def test_a_run_is_timed_beside_its_teacher_and_a_bert_base(tmp_path, monkeypatch
     for row in (one, many):
         assert {"artifact_per_s", "teacher_per_s", "bert_base_per_s"} < set(row)
         assert {"faster_than_teacher", "faster_than_bert_base"} < set(row)
+    make_run(tmp_path / "pairs", pair=True)
+    with pytest.raises(SystemExit, match="labels pairs; wanted a run of single texts"):
+        ratio.measure(tmp_path / "pairs", [1], rounds=1)

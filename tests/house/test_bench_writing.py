@@ -25,6 +25,22 @@ def test_leads_are_medians_over_sentences(monkeypatch):
     assert found == {"artifact_ms": 1.5, "student_torch_ms": 10.0, "faster_than_student_torch": 6.0}
 
 
+def test_a_training_step_is_timed_both_ways(monkeypatch):
+    import attention
+
+    used = []
+
+    def small(tokens):
+        network, step = attention.encoder(tokens)
+        return network, lambda: used.append(network.config._attn_implementation) or step()
+
+    monkeypatch.setitem(attention.MODELS, "small", small)
+    row = attention.measure("small", 4, rounds=1)
+    assert used == ["eager", "sdpa"] * 2
+    assert (row["model"], row["tokens"]) == ("small", 4)
+    assert {"plain_ms", "fused_ms", "faster_than_fused"} < set(row)
+
+
 def test_table_of_ratios():
     import _results
     from _details import details

@@ -161,6 +161,10 @@ def test_regression_and_pairs(settings, tmp_path):
         ({"student.heads": 3}, "hidden 32 is not a multiple of heads 3"),
         ({"student.mapping": [1, 9]}, r"mapping \[1, 9\] leaves the teacher; wanted 1 to 4"),
         ({"student.embedding": 32}, "embedding is 32; wanted 2 to 31, below the hidden size"),
+        (
+            {"student.embedding": 15, "ship.table_bits": 4},
+            "word embeddings are 15 wide; wanted an even",
+        ),
         ({"pruning.intermediate": 64}, "pruning.intermediate is 64; wanted below 64"),
         ({"pruning.heads": 2}, "pruning.heads is 2, but a Hugging Face BERT"),
     ],

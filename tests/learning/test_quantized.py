@@ -102,7 +102,17 @@ def test_an_artifact_holds_tables_of_so_many_bits(bits, tmp_path, write_tokenize
     assert (140, 128) in {w.shape for w in found.values() if w.dtype == np.int8}
 
 
-def test_other_bits_are_refused(tmp_path):
+def test_other_bits_are_refused(tmp_path, write_tokenizer):
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=200, hidden_size=129, num_hidden_layers=1, num_attention_heads=3,
+        intermediate_size=130, max_position_embeddings=32,
+    )  # fmt: skip
+    BertForSequenceClassification(config).save_pretrained(tmp_path / "odd")
+    write_tokenizer(tmp_path / "odd")
+    pipeline.export(tmp_path / "odd", tmp_path / "artifact", max_length=32)
+    with pytest.raises(ConfigError, match="word embeddings are 129 wide; wanted an even width"):
+        quantize(tmp_path / "artifact", table_bits=4)
     with pytest.raises(ConfigError, match="table_bits is 6; wanted 8 or 4"):
         quantize(tmp_path, table_bits=6)
 

@@ -217,7 +217,7 @@ class ShipSettings(PackSettings):
     ``table_bits`` of 4 halves what is left of them. Where int8 answers past the limits, the student
     learns on with quantized numbers (see ``distill.quantized``): ``quantization`` says whether it
     does so where that is ``needed``, ``always`` or ``never``, for ``quantization_epochs`` of the
-    prediction stage.
+    prediction stage at ``quantization_learning_rate``.
     """
 
     trim: bool = False

@@ -16,7 +16,7 @@ from tinybert.distill.recipe import EncoderSettings, Recipe, StudentSettings
 from tinybert.distill.teach import has_head
 from tinybert.distill.vocabularies import cut_words
 from tinybert.errors import ConfigError
-from tinybert.factorized import Tokens, check_width, factorize
+from tinybert.factorized import Tokens, check_bits, check_width, factorize
 from tinybert.heads import claimed_head, head_of
 from tinybert.layout import layout_of
 from tinybert.mapping import even_layers, layer_map
@@ -95,7 +95,8 @@ def check_student(recipe: Recipe) -> None:
 
     Raises:
         ConfigError: Sizes, layers or a mapping that the teacher does not have, an encoder to start
-            from that does not fit, word embeddings or pruned layers that are not smaller.
+            from that does not fit, word embeddings or pruned layers that are not smaller, or an
+            odd width for 4 bits.
         UnsupportedModelError: No such model, or an unknown architecture.
     """
     settings = recipe.student
@@ -115,6 +116,8 @@ def check_student(recipe: Recipe) -> None:
     layer_map(settings.mapping, int(config.num_hidden_layers), count)
     if settings.embedding is not None:
         check_width(settings.embedding, int(config.hidden_size))
+    width = settings.embedding or getattr(config, "embedding_size", config.hidden_size)
+    check_bits(recipe.ship.table_bits, int(width))
     check_pruning(recipe.pruning, config)
 
 

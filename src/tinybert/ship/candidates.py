@@ -220,7 +220,7 @@ def sizes_of(model: PreTrainedModel, table_bits: int = 8) -> Sizes:
         large = count >= SMALL
         saved += 3 * count - 4 * (rows + columns if table else rows) if large else 0
         if name.endswith("word_embeddings"):
-            share = table_bits if large and columns % 2 == 0 else 8
+            share = table_bits if large else 8
             saved += count * (8 - share) // 8
             piece = columns * share // 8 + 4 if large else 4 * columns
     return Sizes(weights, work, 4 * weights - saved, piece)

@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tinybert.artifact import FP32, INT8, SMALL, read_card, write_card
 from tinybert.errors import ArtifactError, ConfigError
+from tinybert.factorized import check_bits
 from tinybert.ship.export import refresh_card
 from tinybert.ship.model_card import write_model_card
 
@@ -39,7 +40,7 @@ def quantize(artifact: str | Path, *, keep_fp32: bool = False, table_bits: int =
 
     Raises:
         ArtifactError: The folder holds no float32 model.
-        ConfigError: Other ``table_bits``.
+        ConfigError: Other ``table_bits``, or 4 where a word embedding has an odd width.
 
     Differs: ONNX Runtime's dynamic quantization gives a batch's activations one scale and an
         embedding table one scale; both cost accuracy. Its int8 weights overflow on processors
@@ -70,7 +71,10 @@ def quantize_graph(model: onnx.ModelProto, *, table_bits: int = 8) -> None:
 
     A table that words are looked up in and that, turned, gives the logits, stays one table of int8,
     with a scale for each row. One of 4 bits keeps column i in the low half of a byte, column
-    i + D/2 in the high half, each plus 8; an odd D stays int8.
+    i + D/2 in the high half, each plus 8.
+
+    Raises:
+        ConfigError: 4 bits, and an odd D.
     """
     _Rewriter(model, table_bits).run()
 
@@ -193,7 +197,9 @@ class _Rewriter:
             self._by_row(self._floats(tied, ids, out), scale, ids, out, out)
             return
         columns = np.maximum(np.abs(table).max(axis=0, keepdims=True), 1e-12)
-        half = self.table_bits == 4 and ids == "input_ids" and table.shape[1] % 2 == 0
+        half = self.table_bits == 4 and ids == "input_ids"
+        if half:
+            check_bits(self.table_bits, table.shape[1])
         rows, scales = quantize_rows(table / columns, 4 if half else 8)
         self._store(f"{name}_scale", scales)
         self._store(f"{name}_columns", columns[0])

@@ -119,7 +119,7 @@ class Runs:
     def _recipe_in(self, run: Path, one: Candidate, share: str) -> Recipe:
         """Return the recipe with which a candidate is trained in its folder."""
         own = {"out": str(run), "teacher.model": self.source, "ship.baselines": False}
-        if share != FULL:
+        if share != FULL and self.recipe.ship.quantization == "needed":
             own["ship.quantization"] = "never"
         return changed(self.recipe_of(one, share), own)
 
