@@ -5,11 +5,13 @@ import onnx
 import pytest
 import torch
 from onnx import numpy_helper
+from safetensors.torch import load_file
 from torch.nn.utils import parametrize
 from transformers import BertConfig, BertForSequenceClassification
 
 import tinybert
 from tinybert.artifact import INT8, read_card
+from tinybert.distill import quantized as quantized_room
 from tinybert.distill import recipe as recipes
 from tinybert.distill.infer import predict_logits
 from tinybert.distill.quantized import (
@@ -21,6 +23,7 @@ from tinybert.distill.quantized import (
 from tinybert.distill.task import distill
 from tinybert.errors import ArtifactError, ConfigError
 from tinybert.ship import pipeline
+from tinybert.ship import quantize as quantize_room
 from tinybert.ship.quantize import quantize, quantize_columns, quantize_rows
 
 
@@ -72,7 +75,11 @@ def test_gradients_pass_and_plain_weights_stay():
         seen = []
         matrix.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
         student(input_ids=ids).logits.square().sum().backward()
-        assert matrix.parametrizations.weight.original.grad.abs().sum() > 0
+        original = matrix.parametrizations.weight.original
+        assert original.grad.abs().sum() > 0
+        original.grad = None
+        matrix.weight.sum().backward()
+        assert original.grad.eq(1).all()
         torch.testing.assert_close(matrix.weight, rounded_columns(before))
         torch.testing.assert_close(rounded_inputs(seen[0]), seen[0], atol=1e-5, rtol=0)
         assert not parametrize.is_parametrized(student.classifier)
@@ -127,6 +134,8 @@ def test_a_refused_student_learns_on_with_quantized_numbers(taught, monkeypatch)
         return verify(*arguments, **limits)
 
     monkeypatch.setattr(pipeline, "verify", refuse_once)
+    for room in (quantized_room, quantize_room):
+        monkeypatch.setattr(room, "SMALL", 400)
     given = taught | {"ship.table_bits": 4, "ship.max_flips": 0.2, "ship.max_drop": 0.2}
     recipe = recipes.load(None, given)
     run = distill(recipe, said.append)
@@ -139,9 +148,16 @@ def test_a_refused_student_learns_on_with_quantized_numbers(taught, monkeypatch)
     assert (run / "stages" / "quantized-4" / "log.json").is_file()
     assert len(tries) == 2
     assert read_card(artifact).parity["passed"]
+    weights = load_file(run / "student" / "model.safetensors")
+    words = weights["bert.embeddings.word_embeddings.weight"]
+    torch.testing.assert_close(rounded_rows(words, 4), words)
+    matrix = weights["bert.encoder.layer.0.intermediate.dense.weight"]
+    steps = matrix / (matrix.abs().amax(dim=1, keepdim=True))
+    assert len(steps[0].unique()) < matrix.shape[1]
     texts = ["a great film", "a bad film"]
     own = predict_logits(run / "student", texts, max_length=32)
-    np.testing.assert_allclose(tinybert.load(artifact).logits(texts), own, atol=0.05)
+    found = tinybert.load(artifact, engine="onnx").logits(texts)
+    np.testing.assert_allclose(found, own, atol=0.05)
     said.clear()
     again = pipeline.ship(run, recipe, said.append)
     assert read_card(again).parity["passed"]

@@ -12,8 +12,10 @@ from small_writers import WORDS, word_pairs
 from tinybert.artifact import read_card
 from tinybert.cli import app
 from tinybert.distill import beams, seq2seq_recipe
+from tinybert.distill import seq2seq as training
 from tinybert.distill.average import take_average
 from tinybert.distill.beams import beam_texts
+from tinybert.distill.trainer import Schedule
 from tinybert.distill.writers import load_writer, save_writer
 from tinybert.errors import ArtifactError, ConfigError, UnsupportedModelError
 from tinybert.pairs import load_saved_pairs
@@ -66,6 +68,27 @@ def run(tmp_path_factory):
     (place / "more.txt").write_text("\n".join(a for a, _ in word_pairs(60, 7)))
     more = {"data.monolingual": str(place / "more.txt")}
     return seq2seq(seq2seq_recipe.load(None, settings(place, **more)), lambda _: None)
+
+
+class StopError(Exception):
+    """Ends a run where a test has seen enough."""
+
+
+def test_the_recipes_pace_reaches_the_training(tmp_path, monkeypatch):
+    write_pairs(tmp_path / "pairs")
+    seen = []
+
+    def stop(*arguments, **_):
+        seen.append(arguments[4])
+        raise StopError
+
+    monkeypatch.setattr(training, "run_stage", stop)
+    more = {"teaching.average": 2, "teaching.patience": 7, "teaching.warmup": 0.2, "seed": 3}
+    with pytest.raises(StopError):
+        seq2seq(seq2seq_recipe.load(None, settings(tmp_path, **more)), lambda _: None)
+    pace = {"learning_rate": 8e-3, "batch_size": 16, "warmup": 0.2, "seed": 3, "bf16": False}
+    pace |= {"decay": "inverse_sqrt", "average": 2, "patience": 7}
+    assert seen == [Schedule(epochs=8, **pace)]
 
 
 def test_the_artifact_translates(run):

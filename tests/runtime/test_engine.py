@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 import pytest
 import torch
@@ -48,13 +49,18 @@ def narrow(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def halves(narrow, tmp_path_factory):
-    """The same with two numbers of the word embeddings in each byte."""
+    """The same with int8 positions and two numbers of the word embeddings in each byte."""
+    from tinybert.ship import quantize as quantize_room
     from tinybert.ship.export import export
     from tinybert.ship.quantize import quantize
 
     folder = tmp_path_factory.mktemp("halves")
     export(narrow.parent / "model", folder / "artifact", max_length=32)
-    quantize(folder / "artifact", table_bits=4)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(quantize_room, "SMALL", 2000)
+        quantize(folder / "artifact", table_bits=4)
+    graph = onnx.load(str(folder / "artifact" / INT8)).graph
+    assert [16, 68] in [list(w.dims) for w in graph.initializer]
     return folder / "artifact"
 
 
