@@ -13,6 +13,7 @@ from transformers.activations import ACT2FN
 from tinybert.errors import UnsupportedModelError
 from tinybert.heads import head_of
 from tinybert.layout import Layout, layout_of
+from tinybert.pruned import head_width
 
 __all__ = ["first_token_only"]
 
@@ -71,7 +72,7 @@ def _forward(
         return found
 
     first = hidden_states[:, :1]
-    heads = (int(config.num_attention_heads), -1)
+    heads = (-1, head_width(config))
     query, key, value = (
         part(name, x).unflatten(-1, heads).transpose(1, 2)
         for name, x in (("query", first), ("key", hidden_states), ("value", hidden_states))

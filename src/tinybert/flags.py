@@ -61,6 +61,7 @@ FLAGS: tuple[tuple[str, str, str | None, Any, str], ...] = (
     ("--heads", "student.heads", None, int, "Attention heads of the student."),
     ("--intermediate", "student.intermediate", None, int, "Feed-forward width of the student."),
     ("--embedding", "student.embedding", None, int, "Width of word embeddings, below --hidden."),
+    ("--prune-heads", "pruning.heads", None, int, "Heads of a layer after pruning by the loss."),
     (
         "--prune-intermediate",
         "pruning.intermediate",

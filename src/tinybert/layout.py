@@ -12,6 +12,7 @@ from tinybert.heads import head_of
 __all__ = ["Layout", "guess_type", "layout_of", "sizes_of"]
 
 _WIDE = "embeddings_project"
+_PRUNED = ("layer_heads", "layer_intermediate")
 _RENAMED = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
 
 
@@ -51,8 +52,8 @@ class Layout:
     old_base: str = ""
 
     def encoder(self, model: nn.Module) -> nn.Module:
-        """Return the encoder inside a model with a head."""
-        return model.get_submodule(self.base)
+        """Return the encoder inside a model with a head, or the one that has no head itself."""
+        return model.get_submodule(self.base) if hasattr(model, self.base) else model
 
     def layer_list(self, model: nn.Module) -> nn.ModuleList:
         """Return the list of encoder layers of a model with a head."""
@@ -134,8 +135,11 @@ def layout_of(config: Any) -> Layout:
     return _LAYOUTS[kind]
 
 
-def sizes_of(config: Any) -> dict[str, int]:
-    """Return layers, widths, heads and vocabulary of a config, as far as they are known there."""
+def sizes_of(config: Any) -> dict[str, int | list[int]]:
+    """Return layers, widths, heads and vocabulary of a config, as far as they are known there.
+
+    Where layers differ from what the config says of all (see ``pruned``), each one's is told.
+    """
     found = {
         "layers": config.num_hidden_layers,
         "hidden": config.hidden_size,
@@ -145,7 +149,8 @@ def sizes_of(config: Any) -> dict[str, int]:
     }
     if config.model_type in _LAYOUTS:
         found["intermediate"] = getattr(config, _LAYOUTS[config.model_type].intermediate)
-    return {name: int(value) for name, value in found.items()}
+    pruned = {name: list(getattr(config, name)) for name in _PRUNED if hasattr(config, name)}
+    return {name: int(value) for name, value in found.items()} | pruned
 
 
 def guess_type(config: dict[str, Any], names: Iterable[str]) -> str | None:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from tinybert.errors import ConfigError, ShapeError
 from tinybert.layout import layout_of
+from tinybert.pruned import head_width
 
 __all__ = ["Observer"]
 
@@ -47,8 +48,7 @@ class Observer:
         self._model = model
         self._layout = layout_of(model.config)
         self._layers = self._layout.layer_list(model)
-        config: Any = model.config
-        self._heads = int(config.num_attention_heads)
+        self._head_width = head_width(model.config)
         self._hidden_wanted = tuple(hidden)
         self._scores_wanted = tuple(scores)
         self._projections_wanted = tuple(projections)
@@ -107,7 +107,7 @@ class Observer:
             raise ShapeError(
                 f"layer {layer} gave no attention scores; wanted a forward pass first"
             ) from None
-        q, k = (x.unflatten(-1, (self._heads, -1)).transpose(1, 2) for x in (query, key))
+        q, k = (x.unflatten(-1, (-1, self._head_width)).transpose(1, 2) for x in (query, key))
         scores: Tensor = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])
         return scores
 

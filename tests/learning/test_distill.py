@@ -166,7 +166,7 @@ def test_regression_and_pairs(settings, tmp_path):
             "word embeddings are 15 wide; wanted an even",
         ),
         ({"pruning.intermediate": 64}, "pruning.intermediate is 64; wanted below 64"),
-        ({"pruning.heads": 2}, "pruning.heads is 2, but a Hugging Face BERT"),
+        ({"pruning.heads": 4}, "pruning.heads is 4; wanted below 4"),
     ],
 )
 def test_students_that_cannot_be_made_are_refused_before_the_run(taught, wrong, message):

@@ -2,18 +2,27 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification, BertConfig
+from datasets import Dataset
+from transformers import AutoModelForSequenceClassification
 
-from small_layouts import CONFIGS, batch, small_classifier
+import tinybert
+from small_layouts import batch, small_classifier
 from tinybert.distill import recipe as recipes
+from tinybert.distill.infer import load_classifier
 from tinybert.distill.objective import Objective
-from tinybert.distill.prune import keep_neurons, largest_neurons, neuron_scores
+from tinybert.distill.prune import keep_largest, loss_scores, prune
 from tinybert.distill.recipe import PruningSettings, Stage
 from tinybert.distill.task import distill
 from tinybert.errors import ConfigError
 from tinybert.layout import layout_of
+from tinybert.observe import Observer
+from tinybert.pruned import keep_heads, kept_sizes
+from tinybert.ship.export import export
+from tinybert.ship.info import info
+from tinybert.text import Tokenizer
 
 
 @pytest.fixture
@@ -34,46 +43,92 @@ def lesson():
     return objective, rows, collate
 
 
-def test_scores_are_the_derivatives_by_a_switch_before_each_neuron(lesson):
+def test_scores_are_the_derivatives_by_a_switch_before_each_head_and_neuron(lesson):
     objective, rows, collate = lesson
-    found = neuron_scores(objective, rows, collate)
+    found = loss_scores(objective, rows, collate)
     layers = layout_of(objective.student.config).layer_list(objective.student)
     for index, layer in enumerate(layers):
-        switches = torch.ones(3, 1, 48, requires_grad=True)
-        handle = layer.output.dense.register_forward_pre_hook(
-            lambda _, inputs, s=switches: (inputs[0] * s,)
-        )
-        objective(**collate(rows))["loss"].backward()
-        handle.remove()
-        torch.testing.assert_close(found[index], switches.grad[:, 0].abs().sum(0))
+        for part, scores, group in (
+            (layer.output.dense, found.neurons[index], 1),
+            (layer.attention.output.dense, found.heads[index], 6),
+        ):
+            switches = torch.ones(3, 1, len(scores), requires_grad=True)
+            handle = part.register_forward_pre_hook(
+                lambda _, inputs, s=switches, g=group: (inputs[0] * s.repeat_interleave(g, -1),)
+            )
+            objective(**collate(rows))["loss"].backward()
+            handle.remove()
+            torch.testing.assert_close(scores, switches.grad[:, 0].abs().sum(0))
     objective.zero_grad()
-    neuron_scores(objective, rows, collate)
+    loss_scores(objective, rows, collate)
     assert all(weight.grad is None for weight in objective.parameters())
 
 
-def test_dead_neurons_have_no_score_and_nobody_misses_them(lesson):
+def test_dead_heads_and_neurons_have_no_score_and_nobody_misses_them(lesson):
     objective, rows, collate = lesson
     model = objective.student
     for layer in model.bert.encoder.layer:
         layer.output.dense.weight.data[:, ::3] = 0
+        layer.attention.output.dense.weight.data[:, 6:12] = 0
     alive = [j for j in range(48) if j % 3]
     before = model(**batch()).logits
-    for scores in neuron_scores(objective, rows, collate):
-        assert scores[::3].abs().max() == 0
-        assert scores.topk(len(alive)).indices.sort().values.tolist() == alive
-    assert largest_neurons(model, len(alive)) == [alive] * 4
-    keep_neurons(model, [alive] * 4)
+    scores = loss_scores(objective, rows, collate)
+    for heads, neurons in zip(scores.heads, scores.neurons, strict=True):
+        assert heads[1] == neurons[::3].abs().max() == 0
+        assert neurons.topk(len(alive)).indices.sort().values.tolist() == alive
+    keep_largest(model, PruningSettings(heads=3, intermediate=len(alive), uneven=True))
+    assert kept_sizes(model) == ([3] * 4, [len(alive)] * 4)
     torch.testing.assert_close(model(**batch()).logits, before)
 
 
-@pytest.mark.parametrize("name", CONFIGS)
-def test_a_pruned_model_of_every_layout_is_a_plain_one(name, tmp_path):
-    model = small_classifier(name)
-    keep_neurons(model, largest_neurons(model, 20))
-    model.save_pretrained(tmp_path)
-    again = AutoModelForSequenceClassification.from_pretrained(tmp_path).eval()
-    torch.testing.assert_close(again(**batch()).logits, model(**batch()).logits)
-    assert getattr(again.config, layout_of(again.config).intermediate) == 20
+def test_uneven_layers_keep_what_they_need_and_each_keeps_some(lesson, tmp_path):
+    objective, rows, collate = lesson
+    model = objective.student
+    for index, layer in enumerate(model.bert.encoder.layer):
+        layer.output.dense.weight.data[:, 40 - 10 * index :] = 0
+        layer.attention.output.dense.weight.data[:, 24 - 6 * index :] = 0
+    before = model(**batch()).logits
+    said = []
+    settings = PruningSettings(heads=3, intermediate=31, uneven=True)
+    prune(
+        objective,
+        Dataset.from_list(rows).with_format("torch"),
+        collate,
+        settings,
+        tmp_path,
+        0,
+        said.append,
+    )
+    heads, neurons = kept_sizes(model)
+    assert all(there >= alive for there, alive in zip(heads, [4, 3, 2, 1], strict=True))
+    assert all(there >= alive for there, alive in zip(neurons, [40, 30, 20, 16], strict=True))
+    assert (sum(heads), sum(neurons)) == (4 * 3, 4 * 31)
+    assert list(map(len, objective.heads)) == heads
+    assert said == [
+        f"pruning: {min(heads)} to {max(heads)} heads of each layer stay, with 100.0% of what the "
+        "loss feels of them",
+        f"pruning: {min(neurons)} to {max(neurons)} neurons of each layer stay, with 100.0% of what "
+        "the loss feels of them",
+    ]
+    torch.testing.assert_close(model(**batch()).logits, before)
+
+
+def test_heads_that_stay_are_compared_with_the_teachers_of_the_same_place():
+    model = small_classifier("bert")
+    rows = batch() | {"token_type_ids": torch.zeros(3, 9, dtype=torch.long)}
+    stage = Stage(hidden=0.0, attention=1.0, prediction=0.0)
+    objective = Objective(model, stage, (1, 2, 3, 4), 24, task="classification")
+    kept = [[1, 3]] * 4
+    for layer in model.bert.encoder.layer:
+        layer.attention.output.dense.weight.data[:, [*range(6), *range(12, 18)]] = 0
+    with Observer(model, scores=[1, 2, 3, 4]) as seen:
+        model(**batch())
+    targets = {f"scores_{m}": seen.scores(m).detach() for m in range(1, 5)}
+    keep_heads(model, kept)
+    objective.heads = kept
+    assert objective(**rows, **targets)["loss"].item() < 1e-10
+    objective.heads = [[0, 2]] * 4
+    assert objective(**rows, **targets)["loss"].item() > 1e-4
 
 
 def test_a_student_is_pruned_heals_and_is_the_same_when_called_again(taught):
@@ -97,33 +152,48 @@ def test_a_student_is_pruned_heals_and_is_the_same_when_called_again(taught):
     log = json.loads((run / "stages" / "healing" / "log.json").read_text())
     losses = [row["loss"] for row in log if "loss" in row]
     assert losses[-1] < losses[0]
-    kept = json.loads((run / "stages" / "healing" / "neurons.json").read_text())["kept"]
-    assert [len({*layer}) for layer in kept] == [24, 24]
+    kept = json.loads((run / "stages" / "healing" / "kept.json").read_text())
+    assert [len({*layer}) for layer in kept["neurons"]["kept"]] == [24, 24]
     weights = (run / "student" / "model.safetensors").read_bytes()
     distill(recipes.load(None, settings), said.append)
     assert (run / "student" / "model.safetensors").read_bytes() == weights
 
 
-def test_what_no_plain_model_has_is_refused(taught):
+def test_a_student_with_fewer_heads_ships_small_and_answers_as_its_plain_folder(taught):
+    settings = taught | {
+        "pruning.heads": 1,
+        "pruning.intermediate": 24,
+        "pruning.uneven": True,
+        "pruning.epochs": 1,
+    }
+    said = []
+    run = distill(recipes.load(None, settings), said.append)
+    student = load_classifier(run / "student")
+    assert kept_sizes(student)[0] == [int(student.config.num_attention_heads)] * 2
+    about = json.loads((run / "run.json").read_text())
+    assert about["sizes"]["layer_heads"] == [1, 1]
+    artifact = export(run / "student", run / "artifact", max_length=32)
+    found = info(artifact)
+    assert found["parameters"] < sum(weight.numel() for weight in student.parameters())
+    assert found["layer_heads"] == [1, 1]
+    texts = ["a good story", "the dull film was awful", "seven blue violin"]
+    ids = Tokenizer(run / "student", max_length=32).encode(texts)[0]
+    with torch.no_grad():
+        wanted = [student(torch.tensor([row])).logits[0].numpy() for row in ids]
+    np.testing.assert_allclose(tinybert.load(artifact).logits(texts), wanted, atol=1e-4)
+
+
+def test_what_prunes_nothing_is_refused(taught):
     with pytest.raises(ConfigError) as refusal:
         distill(
-            recipes.load(None, taught | {"pruning.heads": 2, "pruning.intermediate": 64}),
+            recipes.load(None, taught | {"pruning.heads": 12, "pruning.intermediate": 64}),
             lambda _: None,
         )
     for reason in (
-        "computes the size of a head as hidden size / heads",
+        "pruning.heads is 12; wanted below 4, the student's before it is pruned",
         "pruning.intermediate is 64; wanted below 64, the student's before it is pruned",
     ):
         assert reason in str(refusal.value)
-
-
-def test_a_head_is_as_wide_as_hidden_size_over_heads():
-    """If this fails, transformers can save fewer heads, and ``pruning.heads`` could be served."""
-    from transformers.models.bert.modeling_bert import BertSelfAttention
-
-    config = BertConfig(hidden_size=24, num_attention_heads=4, head_dim=3)
-    assert BertSelfAttention(config).query.out_features == 24
-    assert PruningSettings().heads is None
 
 
 def test_a_run_of_a_version_that_knew_fewer_settings_goes_on(taught):

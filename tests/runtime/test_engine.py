@@ -48,6 +48,26 @@ def narrow(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def pruned(narrow, tmp_path_factory):
+    """The same with another number of heads and of neurons in each layer."""
+    from tinybert.pruned import keep_heads, keep_neurons, widened
+    from tinybert.ship.export import export
+    from tinybert.ship.quantize import quantize
+
+    folder = tmp_path_factory.mktemp("pruned")
+    shutil.copytree(narrow.parent / "model", folder / "model")
+    model = ElectraForSequenceClassification.from_pretrained(folder / "model")
+    keep_heads(model, [[0, 2, 3], [1]])
+    keep_neurons(model, [list(range(20, 196)), list(range(110))])
+    widened(model).save_pretrained(folder / "model")
+    export(folder / "model", folder / "artifact", max_length=32)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tinybert.ship.quantize.SMALL", 2000)
+        quantize(folder / "artifact")
+    return folder / "artifact"
+
+
+@pytest.fixture(scope="module")
 def halves(narrow, tmp_path_factory):
     """The same with int8 positions and two numbers of the word embeddings in each byte."""
     from tinybert.ship import quantize as quantize_room
@@ -109,7 +129,7 @@ def xlm(tmp_path_factory):
 
 @pytest.fixture(
     scope="module",
-    params=["shipped", "shipped_tagger", "narrow", "halves", "vectors", "roberta", "xlm"],
+    params=["shipped", "shipped_tagger", "narrow", "pruned", "halves", "vectors", "roberta", "xlm"],
 )
 def artifact(request):
     return request.getfixturevalue(request.param)

@@ -52,6 +52,10 @@ class Objective(nn.Module):
         teacher_width: E.
         task: One of ``artifact.TASKS``: what answers are compared as.
 
+    Attributes:
+        heads: For each student layer which of the teacher's heads its own are compared with, once
+            it has lost some; None: all.
+
     Raises:
         ConfigError: All weights are zero.
     """
@@ -70,6 +74,7 @@ class Objective(nn.Module):
         if not any((*weights, stage.hard_labels)):
             raise ConfigError("every loss of the stage has weight 0; wanted at least one above 0")
         self.student = student
+        self.heads: list[list[int]] | None = None
         self._stage = stage
         self._map = layer_map
         self._task = task
@@ -156,7 +161,9 @@ class Objective(nn.Module):
                 loss = hidden_loss(hidden(m), teacher[f"hidden_{n}"], pad_mask, self._projection(m))
                 parts[f"hidden/{m}"] = (stage.hidden, loss)
             if stage.attention:
-                loss = attention_loss(scores(m), teacher[f"scores_{n}"], pad_mask)
+                wanted = teacher[f"scores_{n}"]
+                wanted = wanted if self.heads is None else wanted[:, self.heads[m - 1]]
+                loss = attention_loss(scores(m), wanted, pad_mask)
                 parts[f"attention/{m}"] = (stage.attention, loss)
         return parts
 

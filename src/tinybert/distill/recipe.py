@@ -190,17 +190,24 @@ class PredictionStage(Stage):
 
 
 class PruningSettings(Section):
-    """Feed-forward neurons left out after the layer stage, by what its loss feels of them.
+    """Attention heads and neurons left out after the layer stage, by what its loss feels of them.
 
-    ``intermediate`` says how many of each layer stay; without it nothing is pruned. So many
-    ``rows`` of the texts say which; ``epochs`` more of the layer stage heal the student before the
-    prediction stage. ``heads`` cannot be pruned (see ``distill.prune.check_pruning``).
+    ``heads`` and ``intermediate`` (feed-forward neurons) say how many of each layer stay, or where
+    ``uneven`` how many on average: layers that need more then keep more. Without either nothing is
+    pruned. So many ``rows`` of the texts say which; ``epochs`` more of the layer stage heal the
+    student before the prediction stage.
     """
 
-    intermediate: int | None = Field(None, ge=1)
     heads: int | None = Field(None, ge=1)
+    intermediate: int | None = Field(None, ge=1)
+    uneven: bool = False
     rows: int = Field(512, ge=1)
     epochs: float = Field(3.0, ge=0)
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anything is pruned."""
+        return self.heads is not None or self.intermediate is not None
 
 
 class PackSettings(Section):

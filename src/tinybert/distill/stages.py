@@ -102,6 +102,8 @@ def run_stages(lessons: Lessons, student: PreTrainedModel, seconds: dict[str, fl
         seconds[f"{name} outputs"] = time.monotonic() - started
         objective = Objective(student, stage, g, int(config.hidden_size), task=lessons.data.task)
         started = time.monotonic()
+        if before is not None:
+            objective.heads = before.heads
         if name == "healing":
             if before is not None:
                 objective.projections.load_state_dict(before.projections.state_dict())
@@ -120,8 +122,8 @@ def _planned(recipe: Recipe) -> list[tuple[str, Stage]]:
     healing = recipe.layer_stage.model_copy(update={"epochs": recipe.pruning.epochs})
     stages: list[tuple[str, Stage]] = [("layer", recipe.layer_stage), ("healing", healing)]
     stages.append(("prediction", recipe.prediction_stage))
-    pruned = recipe.pruning.intermediate is not None
-    found = [(n, s) for n, s in stages if (pruned if n == "healing" else s.epochs > 0)]
+    pruning = recipe.pruning.wanted
+    found = [(n, s) for n, s in stages if (pruning if n == "healing" else s.epochs > 0)]
     if recipe.ship.quantization == "always":
         length = {"epochs": recipe.ship.quantization_epochs}
         length["learning_rate"] = recipe.ship.quantization_learning_rate

@@ -21,7 +21,7 @@ from tinybert.distill.label import write_rows
 from tinybert.distill.outputs import tokenize
 from tinybert.distill.processes import first_alone, spoken_once
 from tinybert.distill.proposals import check_source
-from tinybert.distill.prune import keep_neurons, largest_neurons
+from tinybert.distill.prune import keep_largest
 from tinybert.distill.recipe import Recipe, Stage
 from tinybert.distill.stages import Lessons, run_stages
 from tinybert.distill.start import check_student, start_student, tokens_of
@@ -217,14 +217,12 @@ def _label_only(
     if (run / "label_only" / "model.safetensors").is_file():
         return
     epochs = recipe.layer_stage.epochs + recipe.prediction_stage.epochs
-    pruned = recipe.pruning.intermediate
-    epochs += recipe.pruning.epochs if pruned is not None else 0
+    epochs += recipe.pruning.epochs if recipe.pruning.wanted else 0
     say(f"baseline: the same student on labels alone, {epochs:g} epochs, best on dev")
     stage = recipe.prediction_stage.model_copy(update={"epochs": epochs, "prediction": 0.0})
     started = time.monotonic()
     model = start_student(recipe.student, teacher, recipe.seed, tokens=tokens, cut=own.cut)
-    if pruned is not None:
-        keep_neurons(model, largest_neurons(model, pruned))
+    keep_largest(model, recipe.pruning)
     fine_tune(model, own.tokenizer, data, run / "stages" / "label_only", stage=stage, recipe=recipe)
     seconds["label_only"] = time.monotonic() - started
     save_model(model, own.folder, run / "label_only")

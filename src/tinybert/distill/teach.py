@@ -26,6 +26,7 @@ from tinybert.distill.trainer import run_stage, schedule_of
 from tinybert.errors import ConfigError, UnsupportedModelError
 from tinybert.heads import claimed_head
 from tinybert.layout import layout_of
+from tinybert.pruned import widened
 from tinybert.quiet import no_bars
 from tinybert.text import Tokenizer
 
@@ -243,7 +244,7 @@ def save_model(model: PreTrainedModel, tokenizer_from: str | Path, folder: str |
     """Write a plain Hugging Face folder; the old one stays until the new one is whole.
 
     Args:
-        model: The model.
+        model: The model; heads and neurons that its layers lack are written as zeros.
         tokenizer_from: A model's folder or hub id, or a folder of a tokenizer alone.
         folder: The folder to write.
     """
@@ -257,7 +258,7 @@ def _save_model(model: PreTrainedModel, tokenizer_from: str | Path, place: Path)
     partial = place.with_name(f".{place.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     with no_bars():
-        model.save_pretrained(partial)
+        widened(model).save_pretrained(partial)
     alone = Path(tokenizer_from) / "tokenizer.json"
     if alone.is_file() and not alone.with_name("config.json").is_file():
         for name in ("tokenizer.json", "tokenizer_config.json"):

@@ -49,23 +49,23 @@ def _traced(graph: Graph) -> Encoder:
     unit, name = trace.unit(name)
     head, pool, name = trace.head(name)
     layers: list[Layer] = []
-    heads = set()
+    widths = set()
     while trace.ends_layer(name):
         layer, width, first, name = trace.layer(name)
         if first and (layers or pool != "first"):
             raise UnknownGraphError("a layer before the last that computes one token")
         layers.insert(0, layer)
-        heads.add(layer.query.values.shape[1] // width)
-    if len(heads) != 1:
-        raise UnknownGraphError(f"layers with {sorted(heads)} heads")
+        widths.add(width)
+    if len(widths) != 1:
+        raise UnknownGraphError(f"heads of {sorted(widths)} numbers")
     project = None
     if trace.op(name) != "LayerNormalization":
         project, name = trace.linear(name)
     node = trace.made(name, "LayerNormalization")
     words, positions, segments, padding = find_tables(trace, node.inputs[0])
-    norm, count = trace.norm(node), heads.pop()
+    norm, width = trace.norm(node), widths.pop()
     return Encoder(
-        words, positions, segments, norm, project, layers, count, pool, head, unit, padding
+        words, positions, segments, norm, project, layers, width, pool, head, unit, padding
     )
 
 

@@ -65,7 +65,7 @@ struct Bytes {
     float *scale, *low;
 };
 struct Model {
-    int64_t heads, width, layers, pool, unit, steps, outputs, longest, padding, stride, inner_stride;
+    int64_t head_width, width, layers, pool, unit, steps, outputs, longest, padding, stride, inner_stride;
     Table words, segments, positions;
     Norm norm;
     Matrix project;
@@ -199,7 +199,7 @@ struct LayerSpec {
     Norm attention_norm, output_norm;
 };
 struct Spec {
-    int64_t heads, width, layers, pool, unit, steps, longest, padding;
+    int64_t head_width, width, layers, pool, unit, steps, longest, padding;
     Table words, segments, positions;
     Norm norm;
     MatrixSpec project;
@@ -238,7 +238,7 @@ class Engine {
         int64_t wide = spec.words.width > spec.width ? spec.words.width : spec.width;
         model_.stride = rounded(wide, 64);
         model_.inner_stride = model_.stride;
-        model_.heads = spec.heads;
+        model_.head_width = spec.head_width;
         model_.width = spec.width;
         model_.layers = spec.layers;
         model_.pool = spec.pool;
@@ -361,7 +361,7 @@ class Engine {
         std::unique_ptr<Memory> memory(new Memory);
         Block& block = memory->block;
         Space& s = memory->space;
-        int64_t wide = rounded(model_.width / model_.heads, 16), turned = rounded(longest, 16);
+        int64_t wide = rounded(model_.head_width, 16), turned = rounded(longest, 16);
         memory->rows = rows;
         memory->longest = longest;
         s.mixed_stride = 3 * model_.stride;

@@ -56,7 +56,7 @@ class _Layer(ctypes.Structure):
 
 class _Spec(ctypes.Structure):
     _fields_ = [
-        *((n, ctypes.c_int64) for n in ("heads", "width", "layers", "pool")),
+        *((n, ctypes.c_int64) for n in ("head_width", "width", "layers", "pool")),
         *((n, ctypes.c_int64) for n in ("unit", "steps", "longest", "padding")),
         *((n, _Table) for n in ("words", "segments", "positions")),
         ("norm", _Norm),
@@ -151,9 +151,7 @@ class Engine:
     def width(self) -> int:
         """Numbers of an answer."""
         head = self.encoder.head
-        return int(
-            head[-1][0].values.shape[1] if head else self.encoder.layers[0].query.values.shape[1]
-        )
+        return int(head[-1][0].values.shape[1]) if head else self.encoder.width
 
     def run(
         self, ids: Sequence[Sequence[int]], type_ids: Sequence[Sequence[int]], threads: int = 1
@@ -216,7 +214,7 @@ class Engine:
         codes = (ctypes.c_int32 * max(1, steps))(*(_ACTIVATIONS[a] for _, a in encoder.head))
         self._kept += [layers, head, codes]
         return _Spec(
-            encoder.heads, encoder.layers[0].query.values.shape[1], len(layers),
+            encoder.head_width, encoder.width, len(layers),
             _POOLS[encoder.pool], encoder.unit, steps, self.longest,
             -1 if encoder.padding is None else encoder.padding,
             self._table(encoder.words), self._table(encoder.segments),

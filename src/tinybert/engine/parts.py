@@ -67,7 +67,8 @@ class Encoder:
         norm: The norm of their sum.
         project: From the embeddings' width to the states', where they differ.
         layers: The layers, the first one first.
-        heads: Attention heads of each.
+        head_width: Numbers of a state that an attention head makes; a layer has as many heads as
+            its products have room for.
         pool: What the head reads: ``first``, ``mean`` or each of the ``tokens``.
         head: Matrices and activations of the head; may be empty.
         unit: Whether answers are vectors of length 1.
@@ -81,11 +82,16 @@ class Encoder:
     norm: Norm
     project: Matrix | None
     layers: list[Layer]
-    heads: int
+    head_width: int
     pool: str
     head: list[tuple[Matrix, str]]
     unit: bool
     padding: int | None = None
+
+    @property
+    def width(self) -> int:
+        """Numbers of a token's state."""
+        return int(self.layers[0].query.values.shape[0])
 
     @property
     def places(self) -> int:
@@ -100,19 +106,22 @@ def checked(encoder: Encoder) -> Encoder:
     Raises:
         UnknownGraphError: Two do not.
     """
-    width = encoder.layers[0].query.values.shape[1]
-    narrow = encoder.words.rows.shape[1]
-    inner = encoder.layers[0].inner.values.shape[1]
+    width, narrow = encoder.width, encoder.words.rows.shape[1]
+    smallest = min(width, narrow)
     norms = [(encoder.norm, narrow)]
     wanted = [(encoder.project, narrow, width)] if encoder.project else []
     if not encoder.project and narrow != width:
         raise UnknownGraphError(f"embeddings of {narrow} and states of {width} numbers")
     for layer in encoder.layers:
-        square = (layer.query, layer.key, layer.value, layer.out)
-        wanted += [(matrix, width, width) for matrix in square]
+        three = (layer.query, layer.key, layer.value)
+        mixed, inner = (part.values.shape[1] for part in (layer.query, layer.inner))
+        if not 0 < encoder.head_width <= mixed <= width or mixed % encoder.head_width:
+            raise UnknownGraphError(f"heads of {encoder.head_width} numbers in {mixed} of {width}")
+        smallest = min(smallest, inner, mixed)
+        wanted += [(matrix, width, mixed) for matrix in three] + [(layer.out, mixed, width)]
         wanted += [(layer.inner, width, inner), (layer.outer, inner, width)]
         norms += [(layer.attention_norm, width), (layer.output_norm, width)]
-        if any(m.scale is None for m in (*square, layer.inner, layer.outer)):
+        if any(m.scale is None for m in (*three, layer.out, layer.inner, layer.outer)):
             raise UnknownGraphError("layers of float32 weights")
     before = width
     for matrix, _ in encoder.head:
@@ -132,13 +141,8 @@ def checked(encoder: Encoder) -> Encoder:
         raise UnknownGraphError(
             f"positions from {encoder.padding} in {encoder.positions.rows.shape}"
         )
-    if (
-        encoder.heads < 1
-        or width % encoder.heads
-        or min(width, narrow, inner) < 16
-        or min(encoder.words.rows.shape) < 1
-    ):
-        raise UnknownGraphError(f"states of {width} numbers and {encoder.heads} heads")
+    if smallest < 16 or min(encoder.words.rows.shape) < 1:
+        raise UnknownGraphError(f"states of {smallest} numbers")
     return encoder
 
 

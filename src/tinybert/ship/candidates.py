@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from tinybert.artifact import SMALL
 from tinybert.distill import recipe as recipes
-from tinybert.distill.prune import check_pruning
+from tinybert.distill.prune import check_pruning, keep_largest
 from tinybert.distill.recipe import Recipe
 from tinybert.distill.start import start_student
 from tinybert.errors import ConfigError
@@ -227,13 +227,10 @@ def sizes_of(model: PreTrainedModel, table_bits: int = 8) -> Sizes:
 
 
 def untrained(recipe: Recipe, candidate: Candidate, teacher: PreTrainedModel) -> PreTrainedModel:
-    """Return the student with random weights, of the size that it has after pruning."""
+    """Return the student with random weights, pruned as it will be."""
     settings = candidate.settings | {"student.start": "random"}
     own = changed(recipe, settings)
     student = start_student(own.student, teacher, recipe.seed)
-    kept = own.pruning.intermediate
-    if kept is None:
-        return student
     check_pruning(own.pruning, student.config)
-    pruned = own.student.model_copy(update={"intermediate": kept})
-    return start_student(pruned, teacher, recipe.seed)
+    keep_largest(student, own.pruning)
+    return student

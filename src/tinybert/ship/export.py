@@ -20,6 +20,7 @@ from tinybert.distill.infer import has_types, load_classifier, longest_input, sa
 from tinybert.errors import ConfigError
 from tinybert.first_token import first_token_only
 from tinybert.heads import answers_of, head_for, head_of
+from tinybert.pruned import drop_zeros
 from tinybert.ship.compact import compact_json, cut_positions
 from tinybert.ship.model_card import write_model_card
 from tinybert.spans import READING, Reading
@@ -104,7 +105,8 @@ def build(
     Args:
         graph: Takes ``input_ids``, ``attention_mask`` and, where the network has segments,
             ``token_type_ids``; gives one tensor.
-        network: The model inside; its positions past the card's ``max_length`` are left out.
+        network: The model inside; its positions past the card's ``max_length`` are left out, and so
+            are heads and neurons that nothing reads.
         card: The card without hashes.
         source: Where the tokenizer is.
         to: The folder; an older artifact there is replaced.
@@ -119,6 +121,7 @@ def build(
     (partial / FP32).parent.mkdir(parents=True)
     try:
         cut_positions(network, card.max_length)
+        drop_zeros(network)
         card = replace(card, parameters=sum(p.numel() for p in network.parameters()))
         network.config.save_pretrained(partial)
         save_tokenizer(source, partial)
