@@ -7,6 +7,7 @@ from transformers import BertConfig, BertModel
 
 from small_writers import TEXTS, save_random_writer
 from tinybert.bart import choose_layers, from_bert, new_writer, set_epsilon, shrink
+from tinybert.distill.generated import TorchWriter
 from tinybert.distill.writers import load_writer
 from tinybert.distill.writing import open_model
 from tinybert.errors import ConfigError, UnsupportedModelError
@@ -34,6 +35,38 @@ def test_answers_are_those_of_generate(writer, beams):
             suppress_tokens=[tokenizer.pad_id], **({"early_stopping": True} if beams > 1 else {}),
         )  # fmt: skip
         assert answer == tokenizer.decode(wanted[0].tolist())
+
+
+@pytest.mark.parametrize(
+    "decoding",
+    [
+        Decoding(beams=1, max_tokens=12),
+        Decoding(beams=6, max_tokens=30, length_penalty=0.3),
+        Decoding(beams=1, max_tokens=20, no_repeat=2),
+        Decoding(beams=1, max_tokens=12, repetition_penalty=1.5),
+    ],
+    ids=["greedy", "short", "no repeat", "penalty"],
+)
+def test_pytorch_writes_the_same_where_no_other_can(writer, decoding):
+    network, tokenizer, write = writer
+    network.generation_config.suppress_tokens = [tokenizer.pad_id]
+    slow = TorchWriter(network, tokenizer, batch_size=2)
+    texts = [TEXTS[0][:9], *(TEXTS if decoding.beams == 1 else ())]
+    answers = [one[0].text for one in slow(texts, decoding)]
+    assert answers == [one[0].text for one in write(texts, decoding)]
+    if decoding.no_repeat:
+        assert answers != [one[0].text for one in write(texts, decoding.over(no_repeat=0))]
+
+
+def test_pytorch_reads_its_answers_by_the_tokenizer_of_targets(writer):
+    network, tokenizer, _ = writer
+
+    class Target:
+        def decode(self, ids):
+            return f"{len(ids)} pieces"
+
+    slow = TorchWriter(network, tokenizer, target=Target())
+    assert slow(TEXTS[:1], Decoding(beams=1, max_tokens=5))[0][0].text == "6 pieces"
 
 
 def test_log_probabilities_are_those_of_the_network(writer):

@@ -299,7 +299,7 @@ def _ask(
     write = (
         open_model(teacher, tokenizers, stages / "teacher")
         if teacher.config.model_type in LAYOUTS
-        else TorchWriter(teacher, tokenizers[0])
+        else TorchWriter(teacher, tokenizers[0], target=tokenizers[1])
     )
     beam_texts(write, sources, stages / _BEAMS, decoding, say)
 

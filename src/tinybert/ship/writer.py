@@ -198,7 +198,7 @@ def answers_of(
         write = (
             open_model(network, tokenizers, Path(place) / "model")
             if network.config.model_type in LAYOUTS
-            else TorchWriter(network, tokenizers[0])
+            else TorchWriter(network, tokenizers[0], target=tokenizers[1])
         )
         found = write(sources, Decoding(max_tokens=longest))
     return [one[0].text for one in found]
