@@ -235,10 +235,16 @@ def test_time_ends_and_the_same_command_goes_on(asked):
     assert (first["shipped"], list(first["quality"])) == ("0.25", ["0.25"])
     assert "after a quarter of the epochs; time ended" in about["verdict"]
     assert "the same command goes on" in said[-1]
+    part = folder / "runs" / about["chosen"] / "epochs-0.25"
+    assert recipes.load(part / "recipe.toml").ship.quantization == "never"
+    assert not (part / "stages").exists()
     assert recipes.load(folder / "recipe.toml").prediction_stage.epochs == 1
     planned(asked, space=WIDE, max_mb=9)
     about = read(folder)
     assert by_name(folder)[about["chosen"]]["shipped"] == "1"
+    run = folder / "runs" / about["chosen"] / "epochs-1"
+    assert recipes.load(run / "recipe.toml").ship.quantization == "needed"
+    assert (run / "stages" / "prediction").is_dir()
     assert recipes.load(folder / "recipe.toml").prediction_stage.epochs == 4
     assert "time ended" not in about["verdict"]
 

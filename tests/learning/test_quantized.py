@@ -8,9 +8,11 @@ from onnx import numpy_helper
 from safetensors.torch import load_file
 from torch.nn.utils import parametrize
 from transformers import BertConfig, BertForSequenceClassification
+from typer.testing import CliRunner
 
 import tinybert
 from tinybert.artifact import INT8, read_card
+from tinybert.cli import app
 from tinybert.distill import quantized as quantized_room
 from tinybert.distill import recipe as recipes
 from tinybert.distill.infer import predict_logits
@@ -100,7 +102,8 @@ def test_an_artifact_holds_tables_of_so_many_bits(bits, tmp_path, write_tokenize
     small_bert().save_pretrained(model)
     write_tokenizer(model)
     pipeline.export(model, tmp_path / "artifact", max_length=140)
-    quantize(tmp_path / "artifact", table_bits=bits)
+    given = ["quantize", str(tmp_path / "artifact"), "--table-bits", str(bits)]
+    assert CliRunner().invoke(app, given).exit_code == 0
     graph = onnx.load(str(tmp_path / "artifact" / INT8)).graph
     found = {w.name: numpy_helper.to_array(w) for w in graph.initializer}
     shapes = {w.shape for w in found.values() if w.dtype == np.uint8 and w.ndim}
@@ -148,6 +151,8 @@ def test_a_refused_student_learns_on_with_quantized_numbers(taught, monkeypatch)
     assert (run / "stages" / "quantized-4" / "log.json").is_file()
     assert len(tries) == 2
     assert read_card(artifact).parity["passed"]
+    shipped = onnx.load(str(artifact / INT8)).graph.initializer
+    assert [w for w in shipped if w.data_type == onnx.TensorProto.UINT8 and len(w.dims) == 2]
     weights = load_file(run / "student" / "model.safetensors")
     words = weights["bert.embeddings.word_embeddings.weight"]
     torch.testing.assert_close(rounded_rows(words, 4), words)
@@ -164,13 +169,17 @@ def test_a_refused_student_learns_on_with_quantized_numbers(taught, monkeypatch)
     assert not [line for line in said if "stage:" in line]
 
 
-def test_learning_on_can_be_forbidden(taught, monkeypatch):
+@pytest.mark.parametrize(("wanted", "processes"), [("never", 1), ("needed", 2)])
+def test_learning_on_can_be_forbidden_and_no_process_does_so_beside_others(
+    taught, monkeypatch, wanted, processes
+):
     def refuse(*_, **__):
         raise ArtifactError("labels flip")
 
     monkeypatch.setattr(pipeline, "verify", refuse)
-    recipe = recipes.load(None, taught | {"ship.quantization": "never"})
+    recipe = recipes.load(None, taught | {"ship.quantization": wanted})
     run = distill(recipe, lambda _: None)
+    monkeypatch.setattr(pipeline.processes, "count", lambda: processes)
     with pytest.raises(ArtifactError, match="labels flip"):
         pipeline.ship(run, recipe, lambda _: None)
     assert not list((run / "stages").glob("quantized*"))

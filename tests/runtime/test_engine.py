@@ -20,7 +20,9 @@ import tinybert
 from tiny_models import WORDS, save_model
 from tinybert.artifact import INT8, hash_file, read_card, write_card
 from tinybert.engine import Engine, UnknownGraphError, best_isa, is_built
+from tinybert.engine.encoder import find_encoder
 from tinybert.engine.graph import read_graph
+from tinybert.engine.parts import checked
 from tinybert.errors import ArtifactError, ConfigError
 from tinybert.runtime.engines import engine_name
 
@@ -324,3 +326,35 @@ def test_a_model_that_it_does_not_know(shipped, folder):
     assert tinybert.load(folder).engine == "onnx"
     with pytest.raises(ConfigError, match=r"cannot run .*: it does not know .*; take `onnx`"):
         tinybert.load(folder, engine="native")
+
+
+def cut(matrix, rows, columns):
+    """Return a matrix with its first rows and columns alone."""
+    sides = {name: getattr(matrix, name)[:columns] for name in ("bias", "scale", "total")}
+    return replace(matrix, values=matrix.values[:rows, :columns], **sides)
+
+
+@pytest.mark.parametrize(
+    ("width", "mixed", "inner", "message"),
+    [
+        (38, 38, 200, None),
+        (19, 38, 16, None),
+        (37, 38, 200, "heads of 37 numbers in 38 of 152"),
+        (0, 38, 200, "heads of 0 numbers in 38 of 152"),
+        (76, 38, 200, "heads of 76 numbers in 38 of 152"),
+        (4, 8, 200, "states of 8 numbers"),
+        (38, 38, 8, "states of 8 numbers"),
+    ],
+)
+def test_layers_of_any_width_that_the_engine_can_read(narrow, width, mixed, inner, message):
+    encoder = find_encoder(read_graph(narrow / INT8))
+    layer = encoder.layers[1]
+    sides = {name: cut(getattr(layer, name), 152, mixed) for name in ("query", "key", "value")}
+    sides |= {"out": cut(layer.out, mixed, 152), "inner": cut(layer.inner, 152, inner)}
+    small = replace(layer, **sides, outer=cut(layer.outer, inner, 152))
+    found = replace(encoder, layers=[small, small], head_width=width)
+    if message is None:
+        assert checked(found) is found
+        return
+    with pytest.raises(UnknownGraphError, match=message):
+        checked(found)

@@ -63,11 +63,12 @@ class Runs:
 
     def recipe_of(self, one: Candidate, share: str = FULL) -> Recipe:
         """Return the recipe that trains a candidate for a share of the epochs."""
+        own = changed(self.recipe, one.settings)
         stages = {
-            f"{name}.epochs": getattr(self.recipe, name).epochs * float(share)
-            for name in ("layer_stage", "prediction_stage")
+            f"{name}.epochs": getattr(own, name).epochs * float(share)
+            for name in ("layer_stage", "pruning", "prediction_stage")
         }
-        return changed(self.recipe, one.settings | stages)
+        return changed(own, stages)
 
     def train(self, one: Candidate, share: str, found: Sequence[Candidate]) -> None:
         """Train a student for a share of the epochs; note its dev metric and the seconds.
