@@ -5,10 +5,11 @@ import statistics
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from _results import read
+from _results import read, read_all
 from _sets import SETS
 from _speeds import speed_tables
 from _written import written_tables
+from tinybert.ship.table import METRIC_NAMES
 
 __all__ = ["details", "gains", "judge", "mean", "table"]
 
@@ -41,6 +42,7 @@ def details() -> str:
             _int8,
         ),
         "Small artifacts": _small(),
+        "Plans": _plans(),
         "Other tools": _lines("Set|Metric, split|System|Seeds|Value|Steps|Size", "peers", _peers),
         "Parts left out": _lines(
             "Set|Metric|Layers|Student|Seeds|Dev|Test", "ablation", _ablation, by="variant"
@@ -66,6 +68,31 @@ def _small() -> str:
             )
     header = "Set|Layers|Settings over the recipe|Seeds|Teacher|Student|Kept|int8|int8 file"
     return table(header.split("|"), lines) if lines else ""
+
+
+def _plans() -> str:
+    """Return what each plan tried, the chosen one first, and what it says."""
+    texts = []
+    for name, content in read_all("plan").items():
+        metric, test = METRIC_NAMES[content["metric"]], content["test"]
+        rows = sorted(content["rows"], key=lambda row: (row["state"] != "chosen", row["mb"]))
+        lines = [
+            [row["name"], f"{row['mb']:.2f}", f"{row['ms']:.2f}"]
+            + [_share(row["quality"].get(part)) for part in ("0.25", "0.5", "1")]
+            + [_share(row["artifact"]), row["state"]]
+            for row in rows
+        ]
+        header = f"{name}|MB|ms|{metric}, dev ¼|½|full|Artifact|State".split("|")
+        states = ", ".join(f"{count} {state}" for state, count in content["states"].items())
+        texts.append(
+            f"`{content['command']}`: {content['verdict']}; {_share(test[content['metric']])} on "
+            f"{test['split']}. Of all candidates: {states}.\n\n{table(header, lines)}"
+        )
+    return "\n\n".join(texts)
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.1f}"
 
 
 def gains() -> str:
