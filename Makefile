@@ -13,7 +13,7 @@ DEV := $(VENV)/.dev
 READY := $(if $(wildcard $(DEV)),$(DEV),$(VENV)/.demo)
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test check fix fuzz bench docs
+.PHONY: help demo test check fix fuzz arm bench docs
 
 help:
 	@echo "make demo   distil a student on embedded data and open its report (OUT=$(OUT))"
@@ -21,6 +21,7 @@ help:
 	@echo "make check  ruff, format, mypy"
 	@echo "make fix    let ruff mend what it can"
 	@echo "make fuzz   damaged files and wild ids for the engine, under AddressSanitizer"
+	@echo "make arm    the engine built for 64-bit ARM, emulated, against this processor's answers"
 	@echo "make bench  measure start-up and quality (DATA=DIR adds SST-2), refresh the tables"
 	@echo "make docs   refresh the tables of the READMEs"
 
@@ -41,6 +42,10 @@ fix: $(DEV)
 
 fuzz: $(DEV)
 	$(BIN)/python tests/fuzz_engine.py --rounds 3000
+
+arm: $(DEV)
+	$(BIN)/pip install --quiet $(PIP_ARGS) -r requirements/arm.txt
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 0 -m slow tests/runtime/test_engine.py -k arm
 
 bench: $(DEV)
 	$(BIN)/python bench/quality.py --sets helpdesk $(if $(DATA),sst2-sentences sst2 --data $(DATA))

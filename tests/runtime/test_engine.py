@@ -1,8 +1,12 @@
 """The own engine answers as ONNX Runtime does, with the same bits in whatever way it runs."""
 
 import shutil
+import subprocess
+import sys
+import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -26,6 +30,7 @@ from tinybert.engine.parts import checked
 from tinybert.errors import ArtifactError, ConfigError
 from tinybert.runtime.engines import engine_name
 
+ROOT = Path(__file__).parents[2]
 needs_engine = pytest.mark.skipif(not is_built(), reason="the engine was not built: no compiler")
 
 
@@ -309,6 +314,39 @@ def test_who_runs_it(shipped, monkeypatch):
 def test_engines_that_are_not_there(shipped, setting, message):
     with pytest.raises(ConfigError, match=message):
         tinybert.load(shipped, **setting)
+
+
+@pytest.fixture(scope="module")
+def arm(tmp_path_factory):
+    """The engine built for 64-bit ARM, emulated (``make arm``)."""
+    for package in ("unicorn", "ziglang"):
+        pytest.importorskip(package)
+    from arm_emulator import Library
+
+    extension = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    (about,) = extension["ext-modules"]
+    path = tmp_path_factory.mktemp("arm") / "engine.so"
+    compiler = [sys.executable, "-m", "ziglang", "c++", "-target", "aarch64-linux-musl"]
+    sources = [str(ROOT / source) for source in about["sources"]]
+    given = [*about["extra-compile-args"], "-shared", "-fPIC", "-o", str(path), *sources]
+    subprocess.run([*compiler, *given], check=True)
+    return Library(path)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@needs_engine
+def test_the_same_bits_on_arm(artifact, arm, monkeypatch):
+    longest = read_card(artifact).max_length
+    ids, types = sequences(9, longest)
+    wanted = flat(Engine(artifact / INT8, max_length=longest).run(ids, types))
+    monkeypatch.setattr("tinybert.engine.native._library", lambda: arm)
+    assert best_isa() == "neon"
+    for isa in ("plain", "neon"):
+        other = Engine(artifact / INT8, max_length=longest, isa=isa)
+        assert np.array_equal(flat(other.run(ids, types)), wanted)
+    with pytest.raises(ArtifactError, match="no avx2 on this processor"):
+        Engine(artifact / INT8, max_length=longest, isa="avx2")
 
 
 @needs_engine
