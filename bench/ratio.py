@@ -3,6 +3,7 @@
 Examples:
     python bench/ratio.py --run runs/messages
     python bench/ratio.py --run runs/quality/banking77/seed-0-layers-2 --batches 1 32
+    python bench/ratio.py --run runs/quality/banking77-plan
 
 On one thread, each contestant tokenizing for itself: the artifact through ``tinybert.load``,
 teacher and BERT-base (random weights, the teacher's vocabulary) through transformers, padded to the
@@ -25,6 +26,8 @@ from tinybert.ship.costs import folder_mb
 BASE = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12}
 TEXTS = {1: 24, 32: 64}
 
+PLAN = "plan.json"
+
 Answer = Callable[[Sequence[str]], Any]
 
 
@@ -32,7 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--run", type=Path, required=True, help="a finished run of distill")
+    parser.add_argument("--run", type=Path, required=True, help="a finished run, or a plan")
     parser.add_argument("--batches", type=int, nargs="+", default=list(TEXTS), help="texts a call")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--name", help="of the results; the run's folder's if not given")
@@ -55,7 +58,7 @@ def measure(run: Path, batches: Sequence[int], rounds: int) -> list[dict[str, An
     from tinybert.data import load_saved
 
     torch.set_num_threads(1)
-    data = load_saved(run)
+    data = load_saved(run / "shared" if (run / PLAN).is_file() else run)
     if data.pair:
         raise SystemExit(f"{run} labels pairs; wanted a run of single texts")
     texts = [row["text"] for row in (data.test or data.dev)]
@@ -75,17 +78,25 @@ def contestants(run: Path) -> dict[str, Answer]:
     from tinybert.distill.infer import load_classifier
 
     model: Any = runtime.load(run / "artifact", threads=1)
-    about = json.loads((run / "run.json").read_text(encoding="utf-8"))
-    teacher = load_classifier(about["teacher"])
+    folder = teacher_of(run)
+    teacher = load_classifier(folder)
     base = BertConfig(
         vocab_size=teacher.config.vocab_size, num_labels=teacher.config.num_labels, **BASE
     )
-    longest = int(about["max_length"])
+    longest = read_card(run / "artifact").max_length
     return {
         "artifact": lambda texts: model(list(texts)),
-        "teacher": in_torch(teacher, about["teacher"], longest),
-        "bert_base": in_torch(BertForSequenceClassification(base), about["teacher"], longest),
+        "teacher": in_torch(teacher, folder, longest),
+        "bert_base": in_torch(BertForSequenceClassification(base), folder, longest),
     }
+
+
+def teacher_of(run: Path) -> str:
+    """Return the teacher's folder of a run, or of a plan."""
+    if (run / PLAN).is_file():
+        about = json.loads((run / PLAN).read_text(encoding="utf-8"))["teacher"]
+        return str(about["folder"])
+    return str(json.loads((run / "run.json").read_text(encoding="utf-8"))["teacher"])
 
 
 def in_torch(network: Any, folder: str, longest: int) -> Answer:

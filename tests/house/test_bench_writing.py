@@ -41,6 +41,15 @@ def test_a_training_step_is_timed_both_ways(monkeypatch):
     assert {"plain_ms", "fused_ms", "faster_than_fused"} < set(row)
 
 
+def test_the_teacher_of_a_run_and_of_a_plan(tmp_path):
+    import ratio
+
+    (tmp_path / "run.json").write_text(json.dumps({"teacher": "runs/one/teacher"}))
+    assert ratio.teacher_of(tmp_path) == "runs/one/teacher"
+    (tmp_path / "plan.json").write_text(json.dumps({"teacher": {"folder": "runs/two", "dev": {}}}))
+    assert ratio.teacher_of(tmp_path) == "runs/two"
+
+
 def test_table_of_ratios():
     import _results
     from _details import details
