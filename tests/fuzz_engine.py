@@ -41,16 +41,23 @@ def main() -> None:
 
 
 def prepare(folder: Path) -> None:
-    """Write int8 files of a tagger and two classifiers, and the library with its sanitizers."""
+    """Write int8 files of a tagger and three classifiers, and the library with its sanitizers."""
     import torch
-    from transformers import RobertaConfig, RobertaForSequenceClassification
+    from transformers import (
+        AutoModelForSequenceClassification,
+        RobertaConfig,
+        RobertaForSequenceClassification,
+    )
 
     from tiny_models import save_model
     from tinybert.artifact import INT8
+    from tinybert.pruned import keep_heads, keep_neurons, widened
+    from tinybert.ship import quantize as quantize_room
     from tinybert.ship.export import export
-    from tinybert.ship.quantize import quantize
 
-    for name, head in (("classifier", "text"), ("tagger", "word"), ("roberta", "text")):
+    quantize_room.SMALL = 2000
+    for name in ("classifier", "tagger", "roberta", "pruned"):
+        head = "word" if name == "tagger" else "text"
         names = ("B-PER", "I-PER", "O") if head == "word" else ("a", "b", "c")
         place = folder / name
         save_model(place / "model", 3, 1, 0, names, spread=0.2, width=128, head=head)
@@ -61,8 +68,13 @@ def prepare(folder: Path) -> None:
                 intermediate_size=256, max_position_embeddings=34, num_labels=3, type_vocab_size=1,
             )  # fmt: skip
             RobertaForSequenceClassification(config).save_pretrained(place / "model")
+        if name == "pruned":
+            model = AutoModelForSequenceClassification.from_pretrained(place / "model")
+            keep_heads(model, [[1]])
+            keep_neurons(model, [list(range(40))])
+            widened(model).save_pretrained(place / "model")
         export(place / "model", place / "artifact", max_length=32)
-        quantize(place / "artifact")
+        quantize_room.quantize(place / "artifact")
         (place / "artifact" / INT8).rename(folder / f"{name}.onnx")
     library = str(folder / "_engine.so")
     command = ["g++", *FLAGS.split(), *SANITIZE.split(), str(SOURCE), "-o", library]
@@ -82,7 +94,7 @@ def fuzz(folder: Path, rounds: int) -> None:
     path = folder / "damaged"
     for number in range(rounds):
         content = bytearray(whole[number % len(whole)])
-        damage(content, number % 4, random)
+        damage(content, number // len(whole) % 4, random)
         path.write_bytes(content)
         lengths = random.integers(0, 40, random.integers(1, 6))
         high = 16 if number % 3 else 2**31 - 1
