@@ -1,5 +1,6 @@
 """The command that plans a student under limits."""
 
+import re
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -11,6 +12,8 @@ from tinybert.flags import read_setting, recipe_flags
 __all__ = ["PLANNING", "plan"]
 
 _OUT = "runs/plan"
+_LEFT_OUT = "none"
+_NONE = re.compile(r"""(?<![\w"'.-])(?:none|null)(?![\w"'.-])""")
 
 
 @recipe_flags("plan")
@@ -29,7 +32,7 @@ def plan(
     ] = None,
     try_: Annotated[
         list[str] | None,
-        typer.Option("--try", help="Values to choose from: student.hidden=[96, 192]."),
+        typer.Option("--try", help="Values to choose from: pruning.heads=[none, 6]."),
     ] = None,
 ) -> None:
     """Find the best student within limits of size, latency or quality, and ship it.
@@ -70,11 +73,12 @@ def _share(text: str) -> float:
 
 
 def _space(given: Sequence[str]) -> dict[str, list[Any]]:
-    """Read ``section.key=[values]``; a single value is a list of one."""
+    """Read ``section.key=[values]``; a single value is a list of one, ``none`` is no value."""
     found = {}
     for text in given:
-        name, value = read_setting(text, flag="--try")
-        found[name] = value if isinstance(value, list) else [value]
+        name, value = read_setting(_NONE.sub(f'"{_LEFT_OUT}"', text), flag="--try")
+        values = value if isinstance(value, list) else [value]
+        found[name] = [None if each == _LEFT_OUT else each for each in values]
     return found
 
 

@@ -137,6 +137,7 @@ def test_plan_hands_over_limits_and_space(monkeypatch, tmp_path, given, keep):
     fake(monkeypatch, "tinybert.ship.planner", plan=planned)
     fake(monkeypatch, "tinybert.ship.plan_page", print_plan=print)
     tries = ["--try", "student.layers=[1, 2]", "--try", "student.heads=6"]
+    tries += ["--try", "pruning.heads=[none, 6]", "--try", 'student.mapping=["none", "last"]']
     limits = ["--max-mb", "4", "--keep", given, "--minutes", "5"]
     done = invoke(cli.app, ["plan", "--teacher", "folder", *limits, *tries])
     assert done.exit_code == 0, done.output
@@ -145,7 +146,12 @@ def test_plan_hands_over_limits_and_space(monkeypatch, tmp_path, given, keep):
         "max_ms": None,
         "keep": pytest.approx(keep),
         "minutes": 5.0,
-        "space": {"student.layers": [1, 2], "student.heads": [6]},
+        "space": {
+            "student.layers": [1, 2],
+            "student.heads": [6],
+            "pruning.heads": [None, 6],
+            "student.mapping": [None, "last"],
+        },
         "out": "runs/plan",
         "teacher": "folder",
     }
