@@ -21,30 +21,32 @@ from _results import write
 from _sets import SETS, digested, prepare, settings
 
 SPACE = {"ship.table_bits": [8, 4]}
+TOLD = ("verdict", "chosen", "limits", "metric", "test", "parameters")
 KEPT = ("name", "mb", "ms", "measured", "quality", "artifact", "state")
 
 
 def main() -> None:
     arguments = parse()
     quality.place_results(arguments)
-    work = Path(arguments.work)
     for name in arguments.sets:
-        source = prepare(name, arguments.data, work)
-        quality.make_encoder(name, work, arguments)
-        for _ in quality.make(name, source, [0], [], work, arguments):
-            pass
-        about = planned(name, source, work, arguments)
-        digest = _jobs.digest([digested(name, source)])
-        shown = [one for one in about["candidates"] if one["quality"]]
-        states = [one["state"] for one in about["candidates"]]
-        more = {
-            key: about[key]
-            for key in ("verdict", "chosen", "limits", "metric", "test", "parameters")
-        }
-        more["states"] = {state: states.count(state) for state in sorted(set(states))}
-        rows = [{"set": name, "seed": 0} | {key: one[key] for key in KEPT} for one in shown]
-        command = command_line(name, arguments)
-        print(f"wrote {write(f'plan-{name}', rows, command, digest, more=more)}")
+        plan_set(name, Path(arguments.work), arguments)
+
+
+def plan_set(name: str, work: Path, arguments: argparse.Namespace) -> None:
+    """Plan a student for a set and write its results."""
+    source = prepare(name, arguments.data, work)
+    quality.make_encoder(name, work, arguments)
+    for _ in quality.make(name, source, [0], [], work, arguments):
+        pass
+    about = planned(name, source, work, arguments)
+    shown = [one for one in about["candidates"] if one["quality"]]
+    states = [one["state"] for one in about["candidates"]]
+    more = {key: about[key] for key in TOLD}
+    more["states"] = {state: states.count(state) for state in sorted(set(states))}
+    rows = [{"set": name, "seed": 0} | {key: one[key] for key in KEPT} for one in shown]
+    digest = _jobs.digest([digested(name, source)])
+    command = command_line(name, arguments)
+    print(f"wrote {write(f'plan-{name}', rows, command, digest, more=more)}")
 
 
 def parse() -> argparse.Namespace:
