@@ -9,10 +9,10 @@ from torch import nn
 from tinybert.errors import UnsupportedModelError
 from tinybert.heads import head_of
 
-__all__ = ["Layout", "guess_type", "layout_of", "sizes_of"]
+__all__ = ["PRUNED", "Layout", "guess_type", "layout_of", "sizes_of"]
 
+PRUNED = ("layer_heads", "layer_intermediate")
 _WIDE = "embeddings_project"
-_PRUNED = ("layer_heads", "layer_intermediate")
 _RENAMED = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
 
 
@@ -149,7 +149,7 @@ def sizes_of(config: Any) -> dict[str, int | list[int]]:
     }
     if config.model_type in _LAYOUTS:
         found["intermediate"] = getattr(config, _LAYOUTS[config.model_type].intermediate)
-    pruned = {name: list(getattr(config, name)) for name in _PRUNED if hasattr(config, name)}
+    pruned = {name: list(getattr(config, name)) for name in PRUNED if hasattr(config, name)}
     return {name: int(value) for name, value in found.items()} | pruned
 
 

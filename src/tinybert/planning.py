@@ -13,7 +13,6 @@ __all__ = ["PLANNING", "plan"]
 
 _OUT = "runs/plan"
 _LEFT_OUT = "none"
-_NONE = re.compile(r"""(?<![\w"'.-])(?:none|null)(?![\w"'.-])""")
 
 
 @recipe_flags("plan")
@@ -76,7 +75,9 @@ def _space(given: Sequence[str]) -> dict[str, list[Any]]:
     """Read ``section.key=[values]``; a single value is a list of one, ``none`` is no value."""
     found = {}
     for text in given:
-        name, value = read_setting(_NONE.sub(f'"{_LEFT_OUT}"', text), flag="--try")
+        name, value = read_setting(text, flag="--try")
+        if isinstance(value, str):  # a list with a bare `none` is no TOML
+            value = read_setting(re.sub(rf"\b{_LEFT_OUT}\b", f'"{_LEFT_OUT}"', text))[1]
         values = value if isinstance(value, list) else [value]
         found[name] = [None if each == _LEFT_OUT else each for each in values]
     return found

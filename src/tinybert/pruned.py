@@ -13,21 +13,34 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from tinybert.errors import UnsupportedModelError
-from tinybert.layout import Layout, layout_of
+from tinybert.layout import PRUNED, Layout, layout_of
 
-__all__ = ["drop_zeros", "head_width", "keep_heads", "keep_neurons", "kept_sizes", "widened"]
+__all__ = [
+    "LEAST_NEURONS",
+    "drop_zeros",
+    "head_width",
+    "keep_heads",
+    "keep_neurons",
+    "kept_sizes",
+    "widened",
+]
 
 Kept = Sequence[Sequence[int]]
-_LEAST = 16
+LEAST_NEURONS = 16  # the engine's lanes
+_HEADS, _NEURONS = PRUNED
 
 
 def head_width(config: Any) -> int:
-    """Return how many numbers of a state one attention head makes."""
+    """Return d_k, how many numbers of a state one attention head makes."""
     return int(config.hidden_size) // int(config.num_attention_heads)
 
 
 def kept_sizes(model: PreTrainedModel) -> tuple[list[int], list[int]]:
-    """Return how many heads and how many neurons each layer computes."""
+    """Return how many heads and how many feed-forward neurons each layer computes.
+
+    Args:
+        model: Of a known layout.
+    """
     layout = layout_of(model.config)
     size = head_width(model.config)
     heads = [part.out_features // size for part in _parts(model, layout, "query")]
@@ -47,9 +60,7 @@ def keep_heads(model: PreTrainedModel, kept: Kept) -> None:
         for name in (layout.query, layout.key, layout.value):
             _keep_rows(layer.get_submodule(name), places)
         _keep_columns(layer.get_submodule(layout.attention_out), places)
-    counts = [len(heads) for heads in kept]
-    if set(counts) != {int(model.config.num_attention_heads)}:
-        model.config.layer_heads = counts
+    _tell(model.config, _HEADS, kept, int(model.config.num_attention_heads))
 
 
 def keep_neurons(model: PreTrainedModel, kept: Kept) -> None:
@@ -64,10 +75,9 @@ def keep_neurons(model: PreTrainedModel, kept: Kept) -> None:
     for layer, neurons in zip(layout.layer_list(model), kept, strict=True):
         _keep_rows(layer.get_submodule(layout.inner), neurons)
         _keep_columns(layer.get_submodule(layout.outer), neurons)
-    counts = [len(neurons) for neurons in kept]
-    setattr(model.config, layout.intermediate, max(counts))
-    if len(set(counts)) > 1:
-        model.config.layer_intermediate = counts
+    widest = max(map(len, kept))
+    setattr(model.config, layout.intermediate, widest)
+    _tell(model.config, _NEURONS, kept, widest)
 
 
 def widened(model: PreTrainedModel) -> PreTrainedModel:
@@ -110,9 +120,18 @@ def drop_zeros(model: PreTrainedModel) -> None:
         read = out.weight.detach().unflatten(1, (-1, size)).abs().amax(dim=(0, 2))
         heads.append(_nonzero(read, 1))
     for out in _parts(model, layout, "outer"):
-        neurons.append(_nonzero(out.weight.detach().abs().amax(dim=0), _LEAST))
+        neurons.append(_nonzero(out.weight.detach().abs().amax(dim=0), LEAST_NEURONS))
     keep_heads(model, heads)
     keep_neurons(model, neurons)
+
+
+def _tell(config: Any, name: str, kept: Kept, usual: int) -> None:
+    """Write each layer's count into a config, unless all have as many as it says anyway."""
+    counts = [len(places) for places in kept]
+    if set(counts) != {usual}:
+        setattr(config, name, counts)
+    elif hasattr(config, name):
+        delattr(config, name)
 
 
 def _known(model: PreTrainedModel) -> Layout | None:

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from tinybert.errors import ConfigError
 from tinybert.heads import auto_class, head_of
-from tinybert.layout import Layout, layout_of
+from tinybert.layout import PRUNED, Layout, layout_of
 from tinybert.mapping import even_layers
 from tinybert.projection import (
     assign,
@@ -141,6 +141,9 @@ def student_config(
     if problems:
         raise ConfigError("; ".join(problems))
     config = deepcopy(teacher)
+    for name in PRUNED:
+        if hasattr(config, name):
+            delattr(config, name)
     config.num_hidden_layers = layers
     config.hidden_size = hidden
     config.num_attention_heads = heads

@@ -11,6 +11,7 @@ from tinybert.first_token import first_token_only
 from tinybert.layout import layout_of, sizes_of
 from tinybert.observe import Observer
 from tinybert.pruned import drop_zeros, keep_heads, keep_neurons, kept_sizes, widened
+from tinybert.student import make_student
 
 HEADS = [[0, 2], [1], [0, 1, 3], [3]]
 NEURONS = [list(range(20)), list(range(5, 21)), list(range(0, 48, 2)), list(range(30))]
@@ -85,3 +86,16 @@ def test_a_layer_without_a_use_keeps_a_head_and_as_many_neurons_as_the_engine_wa
     assert kept_sizes(model) == ([1] * 4, [16] * 4)
     torch.testing.assert_close(model(**batch()).logits, wanted)
     assert sizes_of(model.config)["intermediate"] == 16
+
+
+def test_a_config_tells_of_lacking_heads_and_neurons_only_as_long_as_layers_differ():
+    teacher = widened(pruned("bert"))
+    student = make_student(teacher, (1, 2))
+    assert not {"layer_heads", "layer_intermediate"} & set(sizes_of(student.config))
+    assert teacher.config.layer_heads == [2, 1, 3, 1]
+    drop_zeros(student)
+    assert sizes_of(student.config)["layer_heads"] == [1, 3]
+    assert sizes_of(student.config)["layer_intermediate"] == [16, 24]
+    keep_neurons(student, [list(range(16))] * 2)
+    assert "layer_intermediate" not in sizes_of(student.config)
+    assert sizes_of(student.config)["intermediate"] == 16

@@ -20,12 +20,11 @@ from tinybert.distill.processes import first_alone
 from tinybert.distill.recipe import PruningSettings
 from tinybert.errors import ConfigError
 from tinybert.layout import layout_of
-from tinybert.pruned import head_width, keep_heads, keep_neurons
+from tinybert.pruned import LEAST_NEURONS, head_width, keep_heads, keep_neurons
 
 __all__ = ["Scores", "check_pruning", "keep_largest", "loss_scores", "prune"]
 
 _BATCH = 16
-_LEAST = 16
 _FILE = "kept.json"
 
 
@@ -101,10 +100,11 @@ def prune(
         objective.heads = found["heads"]["kept"]
     _keep(objective.student, {name: part["kept"] for name, part in found.items()})
     for name, part in found.items():
-        counts = sorted({len(layer) for layer in part["kept"]})
+        counts = [len(layer) for layer in part["kept"]]
+        span = " to ".join(map(str, sorted({min(counts), max(counts)})))
         say(
-            f"pruning: {' to '.join(map(str, counts[:: max(1, len(counts) - 1)]))} {name} of each "
-            f"layer stay, with {part['share']:.1%} of what the loss feels of them"
+            f"pruning: {span} {name} of each layer stay, with {part['share']:.1%} of what the loss "
+            "feels of them"
         )
 
 
@@ -118,6 +118,9 @@ def loss_scores(objective: Objective, rows: Dataset, collate: Collator) -> Score
         objective: Gives the loss; neither its weights nor their gradients change.
         rows: Texts with the teacher's outputs.
         collate: Turns rows into batches.
+
+    Returns:
+        The scores of all layers, the first one first.
 
     Source: Michel et al. 2019, "Are Sixteen Heads Really Better than One?", equation 2; Molchanov
         et al. 2017, "Pruning Convolutional Neural Networks for Resource Efficient Inference",
@@ -191,7 +194,7 @@ def _choose(scores: Scores, settings: PruningSettings) -> dict[str, Any]:
     found = {}
     for name, parts, count, least in (
         ("heads", scores.heads, settings.heads, 1),
-        ("neurons", scores.neurons, settings.intermediate, _LEAST),
+        ("neurons", scores.neurons, settings.intermediate, LEAST_NEURONS),
     ):
         if count is None:
             continue
