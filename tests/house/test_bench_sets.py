@@ -141,3 +141,19 @@ def test_an_encoder_from_plain_text(tmp_path):
     assert (model.config.hidden_size, model.config.num_hidden_layers) == (16, 4)
     assert _encoder._passages("字" * 190) == ["字" * 120, "字" * 70]
     assert _encoder._passages("字" * 150) == ["字" * 120]
+
+
+@pytest.mark.usefixtures("bench")
+@pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*mb.toml")), ids=lambda p: p.stem)
+def test_the_recipe_of_a_small_artifact_is_what_was_measured(path):
+    import quality
+    from tinybert.distill import recipe as recipes
+
+    content = json.loads((ROOT / "bench" / "results" / f"quality-{path.stem}.json").read_text())
+    row = content["rows"][0]
+    lengths = quality.epochs(row["set"], row["layers"])
+    given = dict(zip(("layer_stage.epochs", "prediction_stage.epochs"), lengths, strict=False))
+    given |= {name: json.loads(value) for name, value in row["settings"].items()}
+    given |= {"student.layers": row["layers"], "data.drop_leaks": True}
+    wanted = quality.load_recipe(row["set"], given | {"out": f"runs/{path.stem}"})
+    assert recipes.load(path) == wanted

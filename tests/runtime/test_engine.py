@@ -71,6 +71,9 @@ def pruned(narrow, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tinybert.ship.quantize.SMALL", 2000)
         quantize(folder / "artifact")
+    layers = find_encoder(read_graph(folder / "artifact" / INT8)).layers
+    assert [layer.query.values.shape[1] for layer in layers] == [3 * 38, 38]
+    assert [layer.inner.values.shape[1] for layer in layers] == [176, 110]
     return folder / "artifact"
 
 
