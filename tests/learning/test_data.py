@@ -2,6 +2,7 @@
 
 import json
 
+import datasets
 import pytest
 
 import tinybert
@@ -158,9 +159,12 @@ def test_bad_json_is_named(tmp_path):
         data.load(path)
 
 
-def test_saved_data_come_back(tmp_path):
+def test_saved_data_come_back(tmp_path, capfd):
     found = data.load("helpdesk", language="zh")
+    datasets.enable_progress_bars()
+    capfd.readouterr()
     data.save(found, tmp_path / "run" / "data")
+    assert capfd.readouterr().err == ""
     again = data.load_saved(tmp_path / "run")
     assert again.labels == found.labels
     assert again.train["text"][:3] == found.train["text"][:3]
