@@ -1,8 +1,8 @@
 """Milliseconds a text: the own engine against other engines, in one process.
 
 Examples:
-    tinybert demo --out runs/demo --no-open
-    python bench/speed.py --run runs/demo --texts sst2/dev.tsv
+    tinybert distill --recipe recipes/sst2.toml
+    python bench/speed.py --run runs/sst2 --texts sst2/dev.tsv
     python bench/speed.py --shape 4x312x12x1200 --texts sst2/dev.tsv --show
     python bench/speed.py --texts sst2/dev.tsv --contestants native onnx ctranslate2 --show
 
@@ -53,7 +53,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--run", type=Path, default=Path("runs/demo"), help="a finished run")
+    parser.add_argument("--run", type=Path, default=Path("runs/sst2"), help="a finished run")
     parser.add_argument(
         "--shape",
         help="random weights instead: LAYERSxHIDDENxHEADSxINNER, for example 4x312x12x1200",

@@ -35,7 +35,7 @@ namespace {
 
 enum { NONE = 0, GELU = 1, TANH = 2 };
 enum { FIRST = 0, TOKENS = 1, MEAN = 2 };
-const int64_t ROWS = 48, GROUP = 160;
+const int64_t ROWS = 96, GROUP = 288, FIRSTS = 4;
 const int CACHED = 64;
 
 // Rows of bytes with a scale each and one for each column, or rows of floats.
@@ -80,7 +80,7 @@ struct Work {
     float* out;
 };
 struct Space {
-    float *states, *mixed, *context, *inner, *keys, *head, *scores;
+    float *states, *mixed, *context, *inner, *keys, *head, *scores, *spread;
     int64_t mixed_stride, inner_stride;
     Bytes bytes;
 };
@@ -251,7 +251,8 @@ class Engine {
         model_.positions = spec.positions;
         model_.norm = padded(spec.norm, spec.words.width);
         model_.project = packed(spec.project);
-        for (int64_t i = 0; i < spec.layers; ++i) layers_.push_back(layer(spec.layer[i], spec.width));
+        for (int64_t i = 0; i < spec.layers; ++i)
+            layers_.push_back(layer(spec.layer[i], spec.width, spec.pool == FIRST && i + 1 == spec.layers));
         for (int64_t i = 0; i < spec.steps; ++i) head_.push_back(packed(spec.head[i]));
         activations_.assign(spec.activations, spec.activations + spec.steps);
         model_.layer = layers_.data();
@@ -362,6 +363,7 @@ class Engine {
         Block& block = memory->block;
         Space& s = memory->space;
         int64_t wide = rounded(model_.head_width, 16), turned = rounded(longest, 16);
+        int64_t held = longest > ROWS ? turned : rounded(ROWS, 16);
         memory->rows = rows;
         memory->longest = longest;
         s.mixed_stride = 3 * model_.stride;
@@ -370,13 +372,14 @@ class Engine {
         s.context = block.take<float>(rows * model_.stride);
         s.mixed = block.take<float>(rows * s.mixed_stride);
         s.inner = block.take<float>(ROWS * s.inner_stride);
-        s.keys = block.take<float>(wide * turned);
+        s.keys = block.take<float>(wide * turned + FIRSTS * (wide + 8));
         s.head = block.take<float>(wide * turned);
         s.scores = block.take<float>(8 * turned);
+        s.spread = block.take<float>(FIRSTS * layers_.back().out.in / model_.head_width * model_.stride);
         s.bytes.stride = model_.inner_stride;
-        s.bytes.values = block.take<uint8_t>(ROWS * s.bytes.stride);
-        s.bytes.scale = block.take<float>(ROWS);
-        s.bytes.low = block.take<float>(ROWS);
+        s.bytes.values = block.take<uint8_t>(held * s.bytes.stride);
+        s.bytes.scale = block.take<float>(held);
+        s.bytes.low = block.take<float>(held);
         return memory.release();
     }
 
@@ -437,8 +440,18 @@ class Engine {
         return m;
     }
 
-    Layer layer(const LayerSpec& spec, int64_t width) {
-        return Layer{packed(spec.query), packed(spec.key), packed(spec.value), packed(spec.out),
+    // Where the first rows alone are wanted, queries go through the keys' weights: see attend_firsts.
+    Matrix turned(const MatrixSpec& spec) {
+        std::vector<int8_t> values((size_t)(spec.in * spec.out));
+        for (int64_t k = 0; k < spec.in; ++k)
+            for (int64_t n = 0; n < spec.out; ++n) values[n * spec.in + k] = spec.values[k * spec.out + n];
+        Matrix m = packed(MatrixSpec{values.data(), nullptr, nullptr, nullptr, nullptr, spec.out, spec.in});
+        m.scale = padded(spec.scale, spec.out);
+        return m;
+    }
+
+    Layer layer(const LayerSpec& spec, int64_t width, bool firsts) {
+        return Layer{packed(spec.query), firsts ? turned(spec.key) : packed(spec.key), packed(spec.value), packed(spec.out),
                      packed(spec.inner), packed(spec.outer), padded(spec.attention_norm, width),
                      padded(spec.output_norm, width)};
     }

@@ -2,9 +2,10 @@
 
 import ctypes
 import os
+from array import array
 from collections.abc import Sequence
 from functools import cache
-from itertools import chain
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -171,27 +172,25 @@ class Engine:
                 has no row for.
         """
         lengths = [len(row) for row in ids]
-        starts = np.zeros(len(ids) + 1, dtype=np.int64)
-        np.cumsum(lengths, out=starts[1:])
-        total = int(starts[-1])
         if [len(row) for row in type_ids] != lengths:
             raise ArtifactError(f"{self._path}: ids and segment ids differ in length")
+        starts = array("q", accumulate(lengths, initial=0))
+        flat, types = array("i"), array("i")
         try:
-            flat, types = (
-                np.fromiter(chain.from_iterable(rows), dtype=np.int32, count=total)
-                for rows in (ids, type_ids)
-            )
+            for to, rows in ((flat, ids), (types, type_ids)):
+                for row in rows:
+                    to.fromlist(row if isinstance(row, list) else list(row))
         except OverflowError as error:
             raise ArtifactError(f"{self._path}: {_PROBLEMS[1]}") from error
         tags = self.encoder.pool == "tokens"
-        out = np.empty((total if tags else len(ids), self.width), dtype=np.float32)
+        out = np.empty((starts[-1] if tags else len(ids), self.width), dtype=np.float32)
         at = ctypes.c_int64()
         problem = self._library.tinybert_run(
-            self._handle, flat.ctypes.data, types.ctypes.data, starts.ctypes.data, len(ids),
+            self._handle, *(some.buffer_info()[0] for some in (flat, types, starts)), len(ids),
             max(1, threads), out.ctypes.data, ctypes.byref(at),
         )  # fmt: skip
         if problem == 4:
-            raise MemoryError(f"{self._path}: no memory for {total} tokens")
+            raise MemoryError(f"{self._path}: no memory for {starts[-1]} tokens")
         if problem:
             raise ArtifactError(f"{self._path}: sequence {at.value} has {_PROBLEMS[problem]}")
         return np.split(out, starts[1:-1]) if tags else out
