@@ -275,3 +275,14 @@ def test_two_processes_train_one_student(settings, tmp_path, start):
     for epoch in range(3):
         rows = [row for seen in ranks for batch in seen[6 * epoch : 6 * epoch + 6] for row in batch]
         assert len(rows) == len({tuple(row) for row in rows}) == 96
+
+
+def test_wrong_values_are_told_once_with_all_that_they_may_be():
+    with pytest.raises(ConfigError) as raised:
+        recipes.load(None, {"student.vocabulary": "few", "student.laers": 2, "max_length": 0})
+    told = str(raised.value)
+    assert "unknown setting `student.laers`; did you mean `layers`?" in told
+    assert told.count("`student.vocabulary` is 'few'") == told.count("`student.vocabulary") == 1
+    assert "valid integer" in told
+    assert "or input should be 'texts'" in told
+    assert "`max_length` is 0" in told

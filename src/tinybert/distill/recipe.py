@@ -1,7 +1,7 @@
 """The recipe: every setting of a run as typed data, read from TOML or flags, saved with the run."""
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -291,7 +291,7 @@ def read(
         return kind.model_validate(values)
     except ValidationError as error:
         where = f" in {path}" if path is not None else ""
-        raise ConfigError("; ".join(_explain(kind, e, where) for e in error.errors())) from error
+        raise ConfigError("; ".join(_explain(kind, error.errors(), where))) from error
 
 
 def save(recipe: BaseModel, path: str | Path) -> None:
@@ -315,16 +315,29 @@ def _set(values: dict[str, Any], name: str, value: Any) -> None:
     values[key] = value
 
 
-def _explain(kind: type[BaseModel], error: Any, where: str) -> str:
-    """Say one validation problem in our words."""
-    path = [str(part) for part in error["loc"]]
-    name = ".".join(path)
-    if error["type"] == "extra_forbidden":
-        section: Any = kind
-        for part in path[:-1]:
-            section = section.model_fields[part].annotation
-        return f"unknown setting `{name}`{where}{near_miss(path[-1], section.model_fields)}"
-    return f"`{name}` is {error['input']!r}{where}; {error['msg'][0].lower()}{error['msg'][1:]}"
+def _explain(kind: type[BaseModel], errors: Sequence[Any], where: str) -> list[str]:
+    """Say validation problems in our words, those of one setting together."""
+    found: dict[str, str] = {}
+    for error in errors:
+        fields, path = _setting(kind, [str(part) for part in error["loc"]])
+        name, told = ".".join(path), error["msg"][0].lower() + error["msg"][1:]
+        if error["type"] == "extra_forbidden":
+            found[name] = f"unknown setting `{name}`{where}{near_miss(path[-1], fields)}"
+        elif name in found:
+            found[name] += f", or {told}"
+        else:
+            found[name] = f"`{name}` is {error['input']!r}{where}; {told}"
+    return list(found.values())
+
+
+def _setting(kind: Any, location: Sequence[str]) -> tuple[Mapping[str, Any], list[str]]:
+    """Return the fields beside a setting, and its path without the types that it may have."""
+    path: list[str] = []
+    while hasattr(kind, "model_fields") and len(path) < len(location):
+        fields = kind.model_fields
+        path.append(location[len(path)])
+        kind = fields[path[-1]].annotation if path[-1] in fields else None
+    return fields, path
 
 
 def _toml(value: Any) -> str:

@@ -23,6 +23,7 @@ __all__ = [
     "Sizes",
     "candidates",
     "changed",
+    "check_wanted",
     "name_of",
     "sizes_of",
     "space_of",
@@ -110,10 +111,7 @@ def space_of(
     Args:
         recipe: What holds for all candidates.
         teacher: The teacher's config.
-        wanted: Values by dotted name, instead of those chosen here.
-
-    Raises:
-        ConfigError: No value for a setting, or settings that a plan cannot vary.
+        wanted: Values by dotted name, instead of those chosen here (see ``check_wanted``).
     """
     width, layers = int(teacher.hidden_size), int(teacher.num_hidden_layers)
     inner = int(getattr(teacher, layout_of(teacher).intermediate))
@@ -127,7 +125,16 @@ def space_of(
         "pruning.intermediate": tuple(share and round(inner * share) for share in _KEPT),
         "ship.trim": (False, True),
     }
-    found = dict(usual)
+    return usual | {name: tuple(values) for name, values in wanted.items()}
+
+
+def check_wanted(recipe: Recipe, wanted: Mapping[str, Sequence[Any]]) -> None:
+    """Refuse values of settings that no plan can try, before anything trains.
+
+    Raises:
+        ConfigError: No value for a setting, a value out of range, or a setting that a plan cannot
+            vary.
+    """
     for name, values in wanted.items():
         if not values:
             raise ConfigError(f"--try {name} has no values; wanted a list such as {name}=[1, 2]")
@@ -143,8 +150,6 @@ def space_of(
             )
         for value in values:
             changed(recipe, {name: value})
-        found[name] = tuple(values)
-    return found
 
 
 def candidates(

@@ -22,7 +22,7 @@ from tinybert.errors import (
     UnsupportedModelError,
 )
 from tinybert.quiet import no_bars
-from tinybert.ship.candidates import Candidate, candidates, space_of
+from tinybert.ship.candidates import Candidate, candidates, check_wanted, space_of
 from tinybert.ship.costs import Costs
 from tinybert.ship.limits import FULL, SHARES, Limits, check_limits, nothing_fits
 from tinybert.ship.plan_page import write_page
@@ -75,6 +75,7 @@ def plan(
     """
     _want_optuna()
     limits = check_limits(max_mb, max_ms, keep, minutes)
+    check_wanted(recipe, space or {})
     deadline = None if minutes is None else time.monotonic() + 60 * minutes
     with no_bars():
         kept = _begin(recipe, limits, space or {}, say)
