@@ -91,7 +91,7 @@ def top_tokens(
         device = "cuda" if torch.cuda.is_available() else "cpu"
         network: nn.Module = teacher
         network.to(device)
-        for picked in batches_by_length(list(rows["length"]), batch_size):
+        for picked in batches_by_length(list(rows["order"]), batch_size):
             given = [rows[i] for i in picked]
             batch = collate(given)
             names = ("input_ids", "attention_mask", "decoder_input_ids")

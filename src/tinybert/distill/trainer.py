@@ -109,8 +109,9 @@ def run_stage(
     Args:
         folder: Holds checkpoints, the TensorBoard log, ``log.json`` and the final weights.
         module: Its forward takes a collated batch and returns ``loss``; trained in place.
-        dataset: Training rows with a column ``length`` (tokens), or an endless stream of rows, the
-            same on each call; a continued call passes over those that were seen.
+        dataset: Training rows with a column ``length`` (tokens), by which, or by ``order`` where
+            there is one, neighbors share a batch; or an endless stream of rows, the same on each
+            call; a continued call passes over those that were seen.
         collate: Turns rows into a batch.
         schedule: How long and how fast.
         evaluate: Gives the dev metrics; called once an epoch, at least ``schedule.every`` so many
@@ -241,7 +242,8 @@ class _Trainer(Trainer):
         rows: Any = self.train_dataset if train_dataset is None else train_dataset
         if isinstance(rows, IterableDataset):
             return None
-        return _ByLength(rows["length"], self.args.train_batch_size, self.args.seed)
+        order = rows["order" if "order" in rows.column_names else "length"]
+        return _ByLength(order, self.args.train_batch_size, self.args.seed)
 
     def compute_loss(
         self,

@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from tinybert import text_metrics
-from tinybert.bart import has_two_tables
+from tinybert.bart import LAYOUTS, has_two_tables
 from tinybert.ctranslate import token_lists, write_ctranslate2
 from tinybert.distill.writer_layers import WriterLayers
 from tinybert.losses.sequence import next_token_loss, smoothed_loss
@@ -22,7 +22,16 @@ from tinybert.pairs import PairData
 from tinybert.runtime.generation import Decoding, Generator
 from tinybert.text import Tokenizer
 
-__all__ = ["Batches", "Top", "WritingObjective", "dev_quality", "open_model", "prefix_of", "rows"]
+__all__ = [
+    "Batches",
+    "Top",
+    "WritingObjective",
+    "dev_quality",
+    "open_model",
+    "prefix_of",
+    "real_logits",
+    "rows",
+]
 
 _SHOWN = {
     "summarization": ("rougeL", "rouge1", "length_ratio"),
@@ -60,8 +69,9 @@ def rows(
             target begins with, such as a language's token.
 
     Returns:
-        Columns ``input_ids``, ``labels``, ``weight``, ``length`` and ``place``: where the row's
-        tokens begin among the W places of all targets.
+        Columns ``input_ids``, ``labels``, ``weight``, ``length``, ``order``, by which rows of like
+        targets and sources are neighbors, and ``place``: where the row's tokens begin among the W
+        places of all targets.
     """
     ids = tokenizers[0].encode(list(sources))[0]
     labels = tokenizers[1].encode(list(targets))[0]
@@ -72,12 +82,17 @@ def rows(
         room = tokenizers[1].max_length - 2
         labels = [[int(forced), *row[before:-1][:room], row[-1]] for row in labels]
     labels = [row[1:] if row[:1] == [start] else row for row in labels]
+    longest = 1 + max((len(row) for row in [*ids, *labels]), default=0)
     ends = np.cumsum([len(row) for row in labels])
     columns = {
         "input_ids": ids,
         "labels": labels,
         "weight": list(weights),
         "length": [len(a) + len(b) for a, b in zip(ids, labels, strict=True)],
+        "order": [
+            max(len(a), len(b)) * longest + min(len(a), len(b))
+            for a, b in zip(ids, labels, strict=True)
+        ],
         "place": [int(end) - len(row) for end, row in zip(ends, labels, strict=True)],
     }
     return Dataset.from_dict(columns)
@@ -162,16 +177,18 @@ class WritingObjective(nn.Module):
             labels, pad_mask, weights, top_ids, top_probabilities: As for the losses.
             inputs: ``input_ids``, ``attention_mask`` (B, S), ``decoder_input_ids`` (B, T).
         """
+        real = ~pad_mask
         more: dict[str, Tensor] = {}
-        if self._layers is None:
-            logits = self.model(**inputs, use_cache=False).logits.float()
-        else:
+        if self._layers is not None:
             out, more = self._layers.losses(self.model, inputs, pad_mask)
-            logits = out.logits.float()
-        loss = smoothed_loss(logits, labels, pad_mask, self._smoothing, weights)
+            logits = out.logits[real]
+        else:
+            logits = real_logits(self.model, inputs, real)
+        found, each = logits.float().log_softmax(dim=-1), weights[:, None].expand(real.shape)[real]
+        loss = smoothed_loss(found, labels[real], self._smoothing, each)
         parts = {"target": loss.detach()}
         if self._word_level and top_ids is not None and top_probabilities is not None:
-            next_token = next_token_loss(logits, top_ids, top_probabilities, pad_mask, weights)
+            next_token = next_token_loss(found, top_ids[real], top_probabilities[real], each)
             parts["next_token"] = next_token.detach()
             loss = (1 - self._word_level) * loss + self._word_level * next_token
         for name, value in more.items():
@@ -200,6 +217,23 @@ class WritingObjective(nn.Module):
             raise RuntimeError(f"weights are missing: {', '.join(missing)}")
         found = super().load_state_dict(state_dict, strict=False, assign=assign)
         return type(found)(missing, found.unexpected_keys)
+
+
+def real_logits(model: PreTrainedModel, inputs: Mapping[str, Tensor], real: Tensor) -> Tensor:
+    """Return a model's logits, float (N, V), at the N places of its decoder that are ``real``.
+
+    Args:
+        model: The encoder-decoder; one of BART's layout computes none for the other places.
+        inputs: ``input_ids``, ``attention_mask`` (B, S), ``decoder_input_ids`` (B, T).
+        real: Bool (B, T).
+    """
+    parts: Any = model
+    if model.config.model_type not in LAYOUTS:
+        return cast("Tensor", parts(**inputs, use_cache=False).logits[real])
+    states = parts.model(**inputs, use_cache=False).last_hidden_state[real]
+    bias = getattr(model, "final_logits_bias", None)
+    logits: Tensor = parts.lm_head(states)
+    return logits if bias is None else logits + bias
 
 
 def open_model(

@@ -1,7 +1,6 @@
 """Losses of a text that is written token by token."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from tinybert.errors import ConfigError, ShapeError
@@ -10,23 +9,20 @@ __all__ = ["next_token_loss", "smoothed_loss"]
 
 
 def smoothed_loss(
-    logits: Tensor,
+    log_probabilities: Tensor,
     labels: Tensor,
-    pad_mask: Tensor,
     smoothing: float = 0.0,
     weights: Tensor | None = None,
 ) -> Tensor:
     """Cross-entropy of the next token, with some probability spread over the whole vocabulary.
 
-    L_bt = (1 - ε)·(-log p_bt(y_bt)) + ε·mean_v(-log p_bt(v)),  L = Σ_bt w_b·L_bt / Σ_bt w_b over
-    the real tokens
+    L_i = (1 - ε)·(-log p_i(y_i)) + ε·mean_v(-log p_i(v)),  L = Σ_i w_i·L_i / Σ_i w_i over N tokens
 
     Args:
-        logits: Float (B, T, V), at each place those of the next token.
-        labels: Int64 (B, T), the next tokens.
-        pad_mask: Bool (B, T), True on padding.
+        log_probabilities: Float (N, V), log p of what may stand at each token's place.
+        labels: Int64 (N,), the tokens.
         smoothing: ε, 0..1.
-        weights: Float (B,), w; None weighs all texts alike.
+        weights: Float (N,), w; None weighs all tokens alike.
 
     Returns:
         Scalar in nats.
@@ -37,35 +33,34 @@ def smoothed_loss(
 
     Source: Szegedy et al. 2016, section 7; Vaswani et al. 2017, section 5.4.
     """
-    _check(logits, pad_mask)
+    _check("labels", labels, log_probabilities)
     if not 0 <= smoothing < 1:
         raise ConfigError(f"smoothing is {smoothing}; wanted 0 to 1")
-    real = ~pad_mask
-    each = F.cross_entropy(logits[real], labels[real], label_smoothing=smoothing, reduction="none")
-    return _weighted(each, real, weights)
+    each = -log_probabilities.gather(-1, labels[:, None]).squeeze(-1)
+    if smoothing:
+        each = (1 - smoothing) * each - smoothing * log_probabilities.mean(dim=-1)
+    return _weighted(each, weights)
 
 
 def next_token_loss(
-    logits: Tensor,
+    log_probabilities: Tensor,
     top_ids: Tensor,
     top_probabilities: Tensor,
-    pad_mask: Tensor,
     weights: Tensor | None = None,
 ) -> Tensor:
     """Divergence of the student's next token from the teacher's K likeliest ones.
 
-    L = mean_bt Σ_k p_btk·(log p_btk - log q_bt(v_btk)),  p the teacher's, scaled to sum to 1 over
-    its K tokens, q the student's over the whole vocabulary
+    L = mean_i Σ_k p_ik·(log p_ik - log q_i(v_ik)),  p the teacher's, scaled to sum to 1 over its K
+    tokens, q the student's over the whole vocabulary
 
     Args:
-        logits: Float (B, T, V), the student's.
-        top_ids: Int64 (B, T, K), the teacher's likeliest tokens v.
-        top_probabilities: Float (B, T, K), what it gives them.
-        pad_mask: Bool (B, T), True on padding.
-        weights: Float (B,), what each text counts in the mean; None weighs all alike.
+        log_probabilities: Float (N, V), log q of what may stand at each token's place.
+        top_ids: Int64 (N, K), the teacher's likeliest tokens v.
+        top_probabilities: Float (N, K), what it gives them.
+        weights: Float (N,), what each token counts in the mean; None weighs all alike.
 
     Returns:
-        Scalar: the mean over real tokens, in nats; 0 where the student gives those K tokens the
+        Scalar: the mean over tokens, in nats; 0 where the student gives those K tokens the
         teacher's probabilities and all others none.
 
     Raises:
@@ -74,27 +69,24 @@ def next_token_loss(
     Source: Kim and Rush 2016, "Sequence-Level Knowledge Distillation", section 3.1.
     Differs: the K likeliest tokens alone, so that the teacher's answers fit on a disk.
     """
-    _check(logits, pad_mask)
-    _check(top_ids, pad_mask)
-    real = ~pad_mask
-    teacher = top_probabilities[real].to(logits.dtype)
+    _check("top_ids", top_ids, log_probabilities)
+    teacher = top_probabilities.to(log_probabilities.dtype)
     teacher = teacher / teacher.sum(dim=-1, keepdim=True)
-    student = torch.log_softmax(logits[real], dim=-1).gather(-1, top_ids[real])
-    each = (torch.xlogy(teacher, teacher) - teacher * student).sum(dim=-1)
-    return _weighted(each, real, weights)
+    student = log_probabilities.gather(-1, top_ids)
+    return _weighted((torch.xlogy(teacher, teacher) - teacher * student).sum(dim=-1), weights)
 
 
-def _weighted(each: Tensor, real: Tensor, weights: Tensor | None) -> Tensor:
-    """Mean over the real tokens, each with the weight of its text."""
+def _weighted(each: Tensor, weights: Tensor | None) -> Tensor:
+    """Mean over the tokens, each with its weight."""
     if weights is None:
         return each.mean()
-    spread = weights.to(each.dtype)[:, None].expand(real.shape)[real]
-    return (spread * each).sum() / spread.sum()
+    return (weights.to(each.dtype) * each).sum() / weights.to(each.dtype).sum()
 
 
-def _check(values: Tensor, pad_mask: Tensor) -> None:
-    """Refuse a mask of another shape."""
-    if values.shape[:2] != pad_mask.shape:
+def _check(name: str, given: Tensor, log_probabilities: Tensor) -> None:
+    """Refuse values of other tokens."""
+    if given.shape[:1] != log_probabilities.shape[:1]:
         raise ShapeError(
-            f"pad_mask is {tuple(pad_mask.shape)}; wanted {tuple(values.shape[:2])} (batch, tokens)"
+            f"{name} are {tuple(given.shape)}; wanted {len(log_probabilities)} tokens, as of the "
+            f"log-probabilities {tuple(log_probabilities.shape)}"
         )
