@@ -14,7 +14,7 @@ NAMES = {
     "int8": "Student, int8",
     "alone": "Same student, references alone",
     "first sentence": "First sentence",
-    "first 8 words": "First 8 words",
+    "first 8 words": "First 8 words, 16 characters",
 }
 FIGURES = {"translation": ("bleu", "chrf"), "summarization": ("rougeL", "rouge1")}
 TITLES = {"bleu": "BLEU", "chrf": "chrF", "rougeL": "ROUGE-L", "rouge1": "ROUGE-1"}

@@ -37,6 +37,8 @@ def test_beginnings_as_summaries(tmp_path):
     first, eight = seq2seq.leads(tmp_path / "run", about | {"system": "teacher"})
     assert (first["system"], first["rougeL"]) == ("first sentence", 100.0)
     assert (eight["system"], round(eight["rougeL"], 1)) == ("first 8 words", 54.5)
+    chinese = "我在科伦坡的姨妈太客气，不肯说，可视频时我看到了。我寄的相框到手时玻璃就碎了，她套了个塑料袋。"
+    assert seq2seq.beginning(chinese) == "我在科伦坡的姨妈太客气，不肯说，"
 
 
 def test_rows_of_a_report(tmp_path):
