@@ -440,7 +440,7 @@ class Engine {
         return m;
     }
 
-    // Where the first rows alone are wanted, queries go through the keys' weights: see attend_firsts.
+    // Where the first rows alone are wanted, queries go through the keys' weights: see turn_queries.
     Matrix turned(const MatrixSpec& spec) {
         std::vector<int8_t> values((size_t)(spec.in * spec.out));
         for (int64_t k = 0; k < spec.in; ++k)
