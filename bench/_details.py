@@ -40,6 +40,7 @@ def details() -> str:
             "Set|Layers|Seeds|Flips on dev|Most flips|int8 − float32, dev|Size of float32",
             "quality",
             _int8,
+            names=[shown for name in SETS for shown in (name, f"{name}-int8")],
         ),
         "Small artifacts": _small(),
         "Plans": _plans(),
@@ -155,10 +156,11 @@ def _lines(
     line: Callable[[str, list[dict[str, Any]]], list[str]],
     *,
     by: str = "system",
+    names: Iterable[str] = SETS,
 ) -> str:
     """Return a table with a line for each set, size and system; nothing where none was measured."""
     lines = []
-    for name in SETS:
+    for name in names:
         groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
         for row in (read(f"{kind}-{name}") or {"rows": []})["rows"]:
             groups.setdefault((row["layers"], row.get(by)), []).append(row)
