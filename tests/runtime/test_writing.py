@@ -50,6 +50,24 @@ def test_alone_or_in_a_batch(translator, summarizer):
         assert model([]) == []
 
 
+def test_texts_run_with_those_of_their_length_alone(translator, monkeypatch):
+    words = " ".join(TEXTS).split()
+    texts = [" ".join(words[i % 7 : i % 7 + i % 6 + 1]) for i in range(60)]
+    write, four = translator._generate, Decoding(max_tokens=12)
+    alone = [write([text], four, best=2)[0] for text in texts]
+    model, batches = write._model, []
+
+    class Watched:
+        def translate_batch(self, sources, **settings):
+            batches.append([len(tokens) for tokens in sources])
+            return model.translate_batch(sources, **settings)
+
+    monkeypatch.setattr(write, "_model", Watched())
+    assert write(texts, four, best=2) == alone
+    assert len(batches) > 5
+    assert all(len(set(lengths)) == 1 for lengths in batches)
+
+
 def test_lines_and_blank_lines_stay(translator):
     first, second = translator(["the cat", "a green house"])
     assert translator(["the cat\n\n a green house\n"]) == [f"{first}\n\n {second}\n"]

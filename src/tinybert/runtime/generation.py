@@ -1,6 +1,6 @@
 """Writes texts with an encoder-decoder: beams, n-best, one token after another."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -74,7 +74,7 @@ class Generator:
         target: The tokenizer of targets where they have a vocabulary of their own.
         prefix: Tokens that every answer begins with, such as a language's.
         threads: Threads a call may use, at least 1; None leaves it to the number of cores.
-        batch_size: Texts that run together, at least 1.
+        batch_size: Most texts that run together, at least 1.
 
     Raises:
         MissingExtraError: CTranslate2 is not installed.
@@ -119,6 +119,8 @@ class Generator:
     ) -> list[list[Hypothesis]]:
         """Answer N texts, each cut at the tokenizer's ``max_length``; the best answers first.
 
+        Texts of as many tokens run together: an answer is the same alone and among any others.
+
         Raises:
             ConfigError: ``best`` is not between 1 and the number of beams.
         """
@@ -126,23 +128,25 @@ class Generator:
             raise ConfigError(f"best is {best}; wanted 1 to {decoding.beams}, the number of beams")
         if not texts:
             return []
-        found = self._model.translate_batch(
-            [self._encode(text) for text in texts],
-            target_prefix=[self.prefix] * len(texts) if self.prefix else None,
-            max_batch_size=self.batch_size,
-            beam_size=decoding.beams,
-            num_hypotheses=best,
-            return_scores=True,
-            length_penalty=decoding.length_penalty,
-            **self._settings(decoding),
-        )
-        return [
-            [
-                Hypothesis(self._text(tokens), float(score))
-                for tokens, score in zip(one.hypotheses, one.scores, strict=True)
-            ]
-            for one in found
-        ]
+        sources = [self._encode(text) for text in texts]
+        found: list[list[Hypothesis]] = [[]] * len(texts)
+        for rows in _by_length(sources):
+            written = self._model.translate_batch(
+                [sources[i] for i in rows],
+                target_prefix=[self.prefix] * len(rows) if self.prefix else None,
+                max_batch_size=self.batch_size,
+                beam_size=decoding.beams,
+                num_hypotheses=best,
+                return_scores=True,
+                length_penalty=decoding.length_penalty,
+                **self._settings(decoding),
+            )
+            for i, one in zip(rows, written, strict=True):
+                found[i] = [
+                    Hypothesis(self._text(tokens), float(score))
+                    for tokens, score in zip(one.hypotheses, one.scores, strict=True)
+                ]
+        return found
 
     def stream(self, text: str, decoding: Decoding) -> Iterator[str]:
         """Yield the likeliest answer for a text piece by piece as it is written; one beam."""
@@ -218,6 +222,17 @@ class Generator:
             "max_decoding_length": decoding.max_tokens,
             "suppress_sequences": [[self._tokens[self.target.pad_id]]],
         }
+
+
+def _by_length(sources: Sequence[Sequence[str]]) -> Iterable[list[int]]:
+    """Return the places of sources of one length together, so that none is padded.
+
+    Padding changes how sums are rounded, and now and then the answer.
+    """
+    groups: dict[int, list[int]] = {}
+    for i, tokens in enumerate(sources):
+        groups.setdefault(len(tokens), []).append(i)
+    return groups.values()
 
 
 def windows(generator: Generator, pieces: Sequence[Piece]) -> list[Piece]:
