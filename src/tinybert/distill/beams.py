@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 from tinybert.bart import vocabulary_sizes
 from tinybert.distill.generated import TorchWriter
 from tinybert.distill.infer import batches_by_length
-from tinybert.distill.writing import Batches, Top
+from tinybert.distill.writing import Batches, Top, real_logits
 from tinybert.runtime.generation import Decoding, Generator
 
 __all__ = ["beam_texts", "read_texts", "top_tokens"]
@@ -95,13 +95,14 @@ def top_tokens(
             given = [rows[i] for i in picked]
             batch = collate(given)
             names = ("input_ids", "attention_mask", "decoder_input_ids")
+            inputs = {name: batch[name].to(device) for name in names}
             with torch.inference_mode():
-                logits = network(**{n: batch[n].to(device) for n in names}, use_cache=False).logits
+                logits = real_logits(teacher, inputs, ~batch["pad_mask"].to(device))
                 top = logits.float().softmax(dim=-1).topk(shape[1], dim=-1)
-            for i, row in enumerate(given):
-                span = slice(row["place"], row["place"] + len(row["labels"]))
-                ids[span] = top.indices[i, : len(row["labels"])].cpu().numpy()
-                probabilities[span] = top.values[i, : len(row["labels"])].cpu().numpy()
+            spans = [np.arange(len(row["labels"])) + row["place"] for row in given]
+            places = np.concatenate(spans)
+            ids[places] = top.indices.cpu().numpy()
+            probabilities[places] = top.values.cpu().numpy()
         network.to("cpu")
         found: tuple[npt.NDArray[Any], ...] = ids, probabilities
         for file, values in zip(files, found, strict=True):

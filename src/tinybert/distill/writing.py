@@ -174,7 +174,10 @@ class WritingObjective(nn.Module):
         """Return the loss.
 
         Args:
-            labels, pad_mask, weights, top_ids, top_probabilities: As for the losses.
+            labels: Int64 (B, T), the next tokens.
+            pad_mask: Bool (B, T), True on padding.
+            weights: Float (B,), what each text counts.
+            top_ids, top_probabilities: Int64 and float (B, T, K), the teacher's likeliest tokens.
             inputs: ``input_ids``, ``attention_mask`` (B, S), ``decoder_input_ids`` (B, T).
         """
         real = ~pad_mask

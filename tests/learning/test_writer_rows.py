@@ -1,0 +1,88 @@
+"""What writers learn from: logits where tokens are, and batches of pairs that are alike."""
+
+import numpy as np
+import pytest
+import torch
+from transformers import T5Config, T5ForConditionalGeneration
+
+from small_writers import TEXTS, save_random_writer
+from tinybert.bart import LAYOUTS
+from tinybert.distill.infer import batches_by_length
+from tinybert.distill.trainer import Schedule, _ByLength, run_stage
+from tinybert.distill.writers import load_writer
+from tinybert.distill.writing import Batches, WritingObjective, real_logits, rows
+from tinybert.text import Tokenizer
+
+
+def small_t5():
+    torch.manual_seed(0)
+    sizes = {
+        "vocab_size": 40,
+        "d_model": 16,
+        "d_kv": 8,
+        "d_ff": 16,
+        "num_layers": 1,
+        "num_heads": 2,
+    }
+    return T5ForConditionalGeneration(T5Config(**sizes)).eval()
+
+
+@pytest.mark.parametrize("kind", [*LAYOUTS, "t5"])
+def test_logits_are_those_of_the_whole_model(kind, tmp_path):
+    model = small_t5() if kind == "t5" else load_writer(save_random_writer(tmp_path / "w", kind))
+    bias = getattr(model, "final_logits_bias", None)
+    assert (bias is None) == (kind in ("m2m_100", "t5"))
+    if bias is not None:
+        bias.copy_(torch.randn_like(bias))
+    ids = torch.randint(3, 30, (3, 7))
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    inputs["decoder_input_ids"] = torch.randint(3, 30, (3, 5))
+    real = torch.arange(5) < torch.tensor([5, 2, 3])[:, None]
+    with torch.inference_mode():
+        wanted = model(**inputs, use_cache=False).logits[real]
+        found = real_logits(model, inputs, real)
+    assert found.shape == (10, model.config.vocab_size)
+    assert torch.allclose(found, wanted, atol=1e-5)
+
+
+def pairs_for(folder, count):
+    """Return a model, and rows of pairs whose sources and targets are of any length."""
+    model = load_writer(save_random_writer(folder))
+    tokenizer = Tokenizer(folder, max_length=60)
+    random = np.random.default_rng(0)
+    words = " ".join(TEXTS).split()
+    sides = random.integers(1, 12, (2, count))
+    texts = [[" ".join(random.choice(words, size)) for size in side] for side in sides]
+    return model, rows(*texts, [1.0] * count, (tokenizer, tokenizer), model)
+
+
+def test_a_stage_reads_pairs_in_their_order(tmp_path):
+    model, learned = pairs_for(tmp_path / "w", 32)
+    seen = []
+
+    def collate(batch):
+        seen.extend(row["place"] for row in batch)
+        return Batches(1, 0)(batch)
+
+    schedule = Schedule(1e-3, 4, warmup=0.0, seed=3, bf16=False, epochs=1)
+    run_stage(tmp_path / "stage", WritingObjective(model), learned, collate, schedule)
+    places = np.array(learned["place"])
+    assert seen[:32] == places[list(_ByLength(learned["order"], 4, seed=3))].tolist()
+    assert seen[:32] != places[list(_ByLength(learned["length"], 4, seed=3))].tolist()
+
+
+def test_pairs_that_are_alike_share_a_batch(tmp_path):
+    random = np.random.default_rng(1)
+    _, learned = pairs_for(tmp_path / "w", 320)
+    lengths = np.array([(len(r["input_ids"]), len(r["labels"])) for r in learned])
+
+    def padded(batches):
+        return sum(int(lengths[b].max(axis=0).sum()) * len(b) for b in batches) / lengths.sum()
+
+    order = list(_ByLength(learned["order"], 8, seed=0))
+    assert sorted(order) == list(range(320))
+    mixed = padded(np.split(random.permutation(320), 40))
+    assert padded(np.split(np.array(order), 40)) < padded(
+        np.split(np.array(list(_ByLength(learned["length"], 8, seed=0))), 40)
+    )
+    assert padded(batches_by_length(list(learned["order"]), 8)) < 0.85 * mixed
