@@ -48,6 +48,29 @@ def test_both_languages_tell_the_same_figures():
     assert figures("README.md") == figures("README.zh-CN.md")
 
 
+@pytest.mark.usefixtures("tables")
+@pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md"])
+def test_speeds_that_are_told_were_measured(name):
+    import _results
+    import _speeds
+
+    rows = _results.read("speed")["rows"]
+    mixes = [r for r in rows if r["load"].startswith(("mix", "sorted")) and r["threads"] == 1]
+    engine = [_speeds.fastest(row) for row in mixes if row["from"] == "text"]
+    base = [
+        row["faster_than_bert_base"]
+        for run, content in _results.read_all("ratio").items()
+        if run.endswith("mb")
+        for row in content["rows"]
+    ]
+    text = (ROOT / name).read_text(encoding="utf-8")
+    pairs = re.findall(r"([\d.]+) (?:to|到) ([\d.]+) (?:times as fast|倍)", text)
+    assert pairs == [
+        (f"{min(engine):.1f}", f"{max(engine):.1f}"),
+        (f"{min(base) // 10 * 10:.0f}", f"{round(max(base), -1):.0f}"),
+    ]
+
+
 def test_tables_from_results(tables, tmp_path, monkeypatch):
     import _results
 
