@@ -94,7 +94,7 @@ SETS: dict[str, Set] = {
     "sst2": Set({4: (1, 0.5), 3: (2, 1), 2: (6, 2)}, "sst2", teachers=False),
     "mrpc": Set({3: (8, 6), 2: (8, 6)}, "mrpc", also=("accuracy",), label_only=True),
     "stsb": Set({3: (6, 4), 2: (8, 5)}, "stsb_en", also=("spearman",), label_only=True),
-    "cola": Set({3: (2, 1.5), 2: (3, 2)}, "cola", also=("accuracy",), label_only=True),
+    "cola": Set({3: (8, 6), 2: (12, 8)}, "cola", also=("accuracy",), label_only=True),
     "banking77": Set({3: (6, 4), 2: (8, 5)}, "banking77", _dev_from_train, also=("macro_f1",)),
     "helpdesk-zh": Set({2: (8, 4)}, label_only=True, encoder=True),
     "chnsenticorp": Set({2: (5, 3)}, "chnsenticorp", encoder=True),
