@@ -49,6 +49,15 @@ def regressor(tmp_path_factory):
     return tinybert.load(folder / "artifact", threads=1, batch_size=256)
 
 
+def with_biases(model):
+    """Give every bias and every gain, all 0 or 1 in a new model, a value of its own."""
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.ndim == 1:
+                weight.add_(0.3 * torch.randn_like(weight))
+    return model
+
+
 @pytest.fixture(scope="module")
 def narrow(tmp_path_factory):
     """An ELECTRA of two layers with embeddings narrower than its states, and its artifact."""
@@ -63,7 +72,7 @@ def narrow(tmp_path_factory):
         num_attention_heads=4, intermediate_size=200, max_position_embeddings=32,
         initializer_range=0.2,
     )  # fmt: skip
-    ElectraForSequenceClassification(config).save_pretrained(folder / "model")
+    with_biases(ElectraForSequenceClassification(config)).save_pretrained(folder / "model")
     export(folder / "model", folder / "artifact", max_length=32)
     quantize(folder / "artifact")
     return folder / "artifact"
@@ -134,7 +143,8 @@ def save_roberta(folder, kind, padding, segments):
         intermediate_size=200, max_position_embeddings=33 + padding, num_labels=3,
         pad_token_id=padding, type_vocab_size=segments, initializer_range=0.2,
     )  # fmt: skip
-    AutoModelForSequenceClassification.from_config(config).save_pretrained(folder / "model")
+    model = with_biases(AutoModelForSequenceClassification.from_config(config))
+    model.save_pretrained(folder / "model")
     export(folder / "model", folder / "artifact", max_length=31 + padding)
     quantize(folder / "artifact")
     return folder / "artifact"
