@@ -9,6 +9,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from datasets import Dataset
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -17,7 +18,7 @@ from tinybert import text_metrics
 from tinybert.bart import LAYOUTS, has_two_tables
 from tinybert.ctranslate import token_lists, write_ctranslate2
 from tinybert.distill.writer_layers import WriterLayers
-from tinybert.losses.sequence import next_token_loss, smoothed_loss
+from tinybert.losses.sequence import log_probabilities, next_token_loss, smoothed_loss
 from tinybert.pairs import PairData
 from tinybert.runtime.generation import Decoding, Generator
 from tinybert.text import Tokenizer
@@ -187,11 +188,14 @@ class WritingObjective(nn.Module):
             logits = out.logits[real]
         else:
             logits = real_logits(self.model, inputs, real)
-        found, each = logits.float().log_softmax(dim=-1), weights[:, None].expand(real.shape)[real]
-        loss = smoothed_loss(found, labels[real], self._smoothing, each)
+        each, ids = weights[:, None].expand(real.shape)[real], labels[real][:, None]
+        if self._word_level and top_ids is not None:
+            ids = torch.cat([ids, top_ids[real]], dim=1)
+        found, mean = log_probabilities(logits, ids)
+        loss = smoothed_loss(found[:, 0], mean, self._smoothing, each)
         parts = {"target": loss.detach()}
-        if self._word_level and top_ids is not None and top_probabilities is not None:
-            next_token = next_token_loss(found, top_ids[real], top_probabilities[real], each)
+        if self._word_level and top_probabilities is not None:
+            next_token = next_token_loss(found[:, 1:], top_probabilities[real], each)
             parts["next_token"] = next_token.detach()
             loss = (1 - self._word_level) * loss + self._word_level * next_token
         for name, value in more.items():
@@ -235,8 +239,7 @@ def real_logits(model: PreTrainedModel, inputs: Mapping[str, Tensor], real: Tens
         return cast("Tensor", parts(**inputs, use_cache=False).logits[real])
     states = parts.model(**inputs, use_cache=False).last_hidden_state[real]
     bias = getattr(model, "final_logits_bias", None)
-    logits: Tensor = parts.lm_head(states)
-    return logits if bias is None else logits + bias
+    return F.linear(states, parts.lm_head.weight, None if bias is None else bias[0])
 
 
 def open_model(

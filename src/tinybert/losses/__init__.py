@@ -6,7 +6,7 @@ from tinybert.losses.embedding import embedding_loss
 from tinybert.losses.hidden import hidden_loss
 from tinybert.losses.prediction import multilabel_loss, prediction_loss, regression_loss
 from tinybert.losses.relation import relation_loss
-from tinybert.losses.sequence import next_token_loss, smoothed_loss
+from tinybert.losses.sequence import log_probabilities, next_token_loss, smoothed_loss
 from tinybert.losses.span import place_loss, span_loss
 from tinybert.losses.token import tag_loss, token_loss
 
@@ -15,6 +15,7 @@ __all__ = [
     "cross_attention_loss",
     "embedding_loss",
     "hidden_loss",
+    "log_probabilities",
     "multilabel_loss",
     "next_token_loss",
     "place_loss",
