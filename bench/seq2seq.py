@@ -7,9 +7,10 @@ Examples:
 DIR holds a folder for each set but the two of ``helpdesk`` (see bench/README.md). For each set and
 seed: the teacher and the student of the set's recipe; ``int8``, the artifact by ``tinybert.load``;
 ``alone``, a student of the same start that learns from the references without the teacher's texts
-and distributions; and, of summaries, the source's first sentence and its first eight words (of
-Chinese, sixteen characters). The teacher of a seed is trained once. Dev chooses the epoch, test is
-measured once. Interrupted, the same command goes on where it stopped. Results: seq2seq-SET.json.
+and distributions, in as many steps; and, of summaries, the source's first sentence and its first
+eight words (of Chinese, sixteen characters). The teacher of a seed is trained once. Dev chooses the
+epoch, test is measured once. Interrupted, the same command goes on where it stopped. Results:
+seq2seq-SET.json.
 """
 
 import argparse
@@ -113,8 +114,11 @@ def run_job(**job: Any) -> None:
     if job["data"]:
         files = SETS[job["set"]].files
         about |= {f"data.{key}": str(Path(job["data"]) / file) for key, file in files.items()}
-    run = seq2seq(seq2seq_recipe.load(job["recipe"], {**about, "out": job["run"], **chosen}))
+    recipe = seq2seq_recipe.load(job["recipe"], {**about, "out": job["run"], **chosen})
+    run = seq2seq(recipe)
     taught = {"out": f"{job['run']}-alone", "teacher.model": str(run / "teacher"), **ALONE}
+    if 0 < recipe.targets.references < 1:
+        taught["training.epochs"] = 2 * recipe.training.epochs
     alone = seq2seq(
         seq2seq_recipe.load(job["recipe"], {**about, **chosen, "teacher.bert": None, **taught})
     )
