@@ -99,11 +99,15 @@ def teach(recipe: Any) -> None:
         "tinybert distill --data messages.csv --unlabelled log.txt --set augment.source=embeddings",
         "tinybert distill --task tagging --data conll/ --layers 3 --out runs/entities",
         "tinybert distill --task answering --data squad/ --max-length 384 --out runs/answers",
+        "tinybert distill --task translation --data pairs.tsv --source en --target de",
     )
 )
 @recipe_flags("distill")
 def distill(recipe: Any) -> None:
-    """Teach if needed, distil a student, ship it as an artifact and report."""
+    """Teach if needed, distil a student, ship it as an artifact and report.
+
+    With --task translation or summarization it is `seq2seq`, whose flags it takes.
+    """
     from tinybert.ship.pipeline import distill as run_distill
 
     run = run_distill(recipe)

@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,12 @@ _TRAINING = {
 class Group(TyperGroup):
     """Turns problems that a user can mend into one line on stderr and an exit code."""
 
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command; ``distill`` of a student that writes texts is ``seq2seq``."""
+        if args[0] == "distill" and _distills_writer(args[1:]):
+            args = ["seq2seq", *args[1:]]
+        return super().resolve_command(ctx, args)
+
     def invoke(self, ctx: Any) -> Any:
         """Run a command; 2 for a problem, 130 for Ctrl-C, 141 for a closed pipe."""
         try:
@@ -63,6 +69,20 @@ class Group(TyperGroup):
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(141)
+
+
+def _distills_writer(args: Sequence[str]) -> bool:
+    """Whether flags of ``distill`` are for a student that translates or summarizes."""
+    given: dict[str, str] = {}
+    for i, word in enumerate(args):
+        name, equals, value = word.partition("=")
+        if name in ("--task", "--recipe"):
+            given[name] = value if equals else "".join(args[i + 1 : i + 2])
+    if not given:
+        return False
+    from tinybert.distill.seq2seq_recipe import writes
+
+    return writes(given.get("--recipe"), given.get("--task"))
 
 
 def examples(*commands: str) -> str:

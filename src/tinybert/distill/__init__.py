@@ -16,14 +16,16 @@ class _CallablePackage(ModuleType):
         self,
         recipe: str | Path | Mapping[str, Any] | None = None,
         say: Callable[[str], None] = print,
-        **sections: Mapping[str, Any],
+        **sections: Any,
     ) -> Path:
         """Train a student, ship it and write its report; called again, it goes on.
 
         Args:
             recipe: A TOML file, or settings by dotted name (``{"student.layers": 3}``).
             say: Told of each step.
-            sections: Settings over the recipe by section, as in ``student={"layers": 3}``.
+            sections: Settings over the recipe by section, as in ``student={"layers": 3}``, or of
+                none, as in ``seed=1``. With ``task`` translation or summarization, here or in the
+                recipe, all settings are those of ``seq2seq_recipe.Seq2SeqRecipe``.
 
         Returns:
             The run's folder; its ``artifact`` is what ``tinybert.load`` reads.
@@ -33,12 +35,17 @@ class _CallablePackage(ModuleType):
                 as the student does.
         """
         from tinybert import ship
-        from tinybert.distill.recipe import load
+        from tinybert.distill import seq2seq_recipe
 
         overrides = dict(recipe) if isinstance(recipe, Mapping) else {}
         for section, settings in sections.items():
-            overrides |= {f"{section}.{name}": value for name, value in settings.items()}
+            named = settings if isinstance(settings, Mapping) else {"": settings}
+            overrides |= {f"{section}.{n}".rstrip("."): value for n, value in named.items()}
         path = None if isinstance(recipe, Mapping) else recipe
+        if seq2seq_recipe.writes(path, overrides.get("task")):
+            return ship.seq2seq(seq2seq_recipe.load(path, overrides), say)
+        from tinybert.distill.recipe import load
+
         return ship.distill(load(path, overrides), say)
 
 

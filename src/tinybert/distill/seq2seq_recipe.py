@@ -1,11 +1,13 @@
 """The recipe of a student that writes texts: every setting as typed data."""
 
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from tinybert.artifact import WRITTEN
 from tinybert.distill.recipe import RunSettings, Section, read
 
 __all__ = [
@@ -20,6 +22,7 @@ __all__ = [
     "WriterTeacher",
     "WriterTraining",
     "load",
+    "writes",
 ]
 
 
@@ -186,3 +189,18 @@ def load(
 ) -> Seq2SeqRecipe:
     """Read the recipe of a student that writes texts; see ``recipe.read``."""
     return read(Seq2SeqRecipe, path, overrides)
+
+
+def writes(path: str | Path | None = None, task: object = None) -> bool:
+    """Whether settings are those of a student that translates or summarizes.
+
+    Args:
+        path: A TOML file; one that cannot be read says nothing.
+        task: Goes before the file's; None leaves it to that.
+    """
+    if task is None and path is not None:
+        try:
+            task = tomllib.loads(Path(path).read_text(encoding="utf-8")).get("task")
+        except (OSError, ValueError):
+            return False
+    return task in WRITTEN

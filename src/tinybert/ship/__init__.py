@@ -2,5 +2,6 @@
 
 from tinybert.ship.pipeline import distill, ship
 from tinybert.ship.planner import plan
+from tinybert.ship.writing import seq2seq
 
-__all__ = ["distill", "plan", "ship"]
+__all__ = ["distill", "plan", "seq2seq", "ship"]
