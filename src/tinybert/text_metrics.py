@@ -47,14 +47,15 @@ def measure(
     most = max(len(row) for row in references)
     streams: Any = [[row[i] if i < len(row) else None for row in references] for i in range(most)]
     rows = [
-        max((rouge(answer, one) for one in row), key=lambda found: found["rougeL"])
-        for answer, row in zip(answers, references, strict=True)
+        [rouge(answer, one) for one in row] for answer, row in zip(answers, references, strict=True)
     ]
     found = {
         "bleu": float(_bleu(references).corpus_score(list(answers), streams).score),
         "chrf": float(CHRF().corpus_score(list(answers), streams).score),
     }
-    found |= {n: 100 * sum(r[n] for r in rows) / len(rows) for n in ("rouge1", "rouge2", "rougeL")}
+    for name in ("rouge1", "rouge2", "rougeL"):
+        best = [max(one[name] for one in row) for row in rows]
+        found[name] = 100 * sum(best) / len(best)
     wanted = sum(len(row[0]) for row in references)
     found["length_ratio"] = sum(map(len, answers)) / max(1, wanted)
     found["repetition"] = sum(map(_repetition, answers)) / len(answers)

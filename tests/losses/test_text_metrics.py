@@ -22,6 +22,18 @@ def test_rouge_is_the_reference_implementation(answer, reference):
     assert rouge(answer, reference) == pytest.approx({n: wanted[n].fmeasure for n in wanted})
 
 
+def test_each_rouge_takes_its_own_best_reference():
+    answer, right = "a b c d", [["b a d c x", "a x c", "a b y z y z y z"]]
+    scorer = rouge_scorer.RougeScorer(["rouge1", "rouge2", "rougeL"], use_stemmer=False)
+    wanted = scorer.score_multi(right[0], answer)
+    one = max((rouge(answer, text) for text in right[0]), key=lambda found: found["rougeL"])
+    assert one["rouge1"] < wanted["rouge1"].fmeasure
+    assert one["rouge2"] < wanted["rouge2"].fmeasure
+    found = measure("summarization", [answer], right, ["s"])
+    for name, score in wanted.items():
+        assert found[name] == pytest.approx(100 * score.fmeasure)
+
+
 def test_chinese_characters_are_words():
     assert words_of("第3名：Li 你好") == ["第", "3", "名", "li", "你", "好"]
     assert rouge("你好吗", "你好啊")["rouge1"] == pytest.approx(2 / 3)
