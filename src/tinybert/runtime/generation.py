@@ -1,7 +1,9 @@
 """Writes texts with an encoder-decoder: beams, n-best, one token after another."""
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +35,14 @@ class Decoding:
 
     def __post_init__(self) -> None:
         for name, least in (("beams", 1), ("no_repeat", 0), ("max_tokens", 1)):
-            if getattr(self, name) < least:
-                raise ConfigError(f"{name} is {getattr(self, name)}; wanted at least {least}")
-        for name in ("length_penalty", "repetition_penalty"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name} is {getattr(self, name)}; wanted at least 0")
+            value = getattr(self, name)
+            if not isinstance(value, Integral) or value < least:
+                raise ConfigError(f"{name} is {value!r}; wanted at least {least}, a whole number")
+        for name, wanted in (("length_penalty", "at least 0"), ("repetition_penalty", "above 0")):
+            value = getattr(self, name)
+            right = isinstance(value, Real) and 0 <= float(value) < math.inf
+            if not right or (wanted == "above 0" and value == 0):
+                raise ConfigError(f"{name} is {value!r}; wanted a number {wanted}")
 
     def over(self, **settings: Any) -> "Decoding":
         """Return this with those settings changed that are not None.
