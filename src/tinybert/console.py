@@ -122,10 +122,7 @@ def read_data(path: Path, given: str | None, **columns: Any) -> Any:
         return data.load_rows(given, task=task, labels=labels, **names)
     if given is not None:
         return data.load(given, task=_answers_of(path)[0], **columns)
-    run = path.resolve().parent
-    if not (run / "data").is_dir():
-        raise ConfigError(f"{path} lies in no run; name the data with --data")
-    return data.load_saved(run)
+    return data.load_saved(_run_of(path))
 
 
 def _writes(path: Path, task: str | None) -> str | None:
@@ -146,9 +143,17 @@ def _read_pairs(path: Path, given: str | None, task: str, columns: Mapping[str, 
     from tinybert.pairs import load_pairs, load_saved_pairs
 
     if given is None:
-        return load_saved_pairs(path.resolve().parent)
+        return load_saved_pairs(_run_of(path))
     names: dict[str, Any] = {name: columns.get(name) for name in ("source", "target", "language")}
     return load_pairs(given, task=task, whole=Path(given).is_file(), **names)
+
+
+def _run_of(path: Path) -> Path:
+    """Return the run that a folder lies in."""
+    run = path.resolve().parent
+    if not (run / "data").is_dir():
+        raise ConfigError(f"{path} lies in no run; name the data with --data")
+    return run
 
 
 def _answers_of(path: Path) -> tuple[str, tuple[str, ...]]:

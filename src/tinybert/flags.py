@@ -255,7 +255,7 @@ def _with_flags(
                 value = given[_variable(flag)]
                 if value is None or value == []:
                     continue
-                value = _layers(value) if kind == "layers" else value
+                value = _layers(value, flag) if kind == "layers" else value
                 for name in names.split():
                     several = isinstance(value, list) and kind != "layers"
                     overrides[name] = overrides.get(name, []) + value if several else value
@@ -309,13 +309,13 @@ _RECIPE_PARAMETERS = (
 )
 
 
-def _layers(text: str) -> int | list[int]:
+def _layers(text: str, flag: str) -> int | list[int]:
     """Read ``3`` or ``0,2,5``."""
     try:
         numbers = [int(part) for part in text.split(",")]
     except ValueError as error:
         raise ConfigError(
-            f"--layers is `{text}`; wanted a number, or teacher layers such as 0,2,5"
+            f"{flag} is `{text}`; wanted a number, or teacher layers such as 0,2,5"
         ) from error
     return numbers if "," in text else numbers[0]
 

@@ -11,7 +11,7 @@ import numpy as np
 from datasets import Dataset, DatasetDict
 
 from tinybert import datasets as embedded
-from tinybert.artifact import WRITTEN
+from tinybert.artifact import WRITTEN, write_atomic
 from tinybert.errors import ArtifactError, ConfigError, DataError, near_miss
 from tinybert.quiet import no_bars
 from tinybert.sources import read_splits
@@ -124,7 +124,7 @@ def save_pairs(data: PairData, folder: str | Path) -> None:
         DatasetDict(data.splits()).save_to_disk(str(place))
     about = {"task": data.task, "name": data.name, "notes": data.notes}
     text = json.dumps(about, indent=2, ensure_ascii=False)
-    (place / "pairs.json").write_text(text + "\n", encoding="utf-8")
+    write_atomic(place / "pairs.json", f"{text}\n".encode())
 
 
 def load_saved_pairs(run: str | Path) -> PairData:

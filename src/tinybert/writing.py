@@ -13,6 +13,7 @@ from tinybert.flags import seq2seq_flags
 
 __all__ = ["WRITING", "seq2seq", "summarize", "translate"]
 
+_TASKS = {"translate": "translation", "summarize": "summarization"}
 ArtifactArgument = Annotated[Path, typer.Argument(help="Folder written by seq2seq.")]
 TextsArgument = Annotated[list[str] | None, typer.Argument(help="Texts; else a file or stdin.")]
 FileFlag = Annotated[str | None, typer.Option(help="CSV, TSV, JSONL, text; - for stdin.")]
@@ -34,8 +35,9 @@ def seq2seq(recipe: Any) -> None:
     print(f"report: {run_seq2seq(recipe) / 'report.html'}")
 
 
-def _command(name: str, task: str, does: str) -> Callable[..., None]:
-    """Return the command that answers with artifacts of a task."""
+def _command(name: str, does: str) -> Callable[..., None]:
+    """Return the command that answers with artifacts of its task."""
+    task = _TASKS[name]
 
     def command(
         artifact: ArtifactArgument,
@@ -59,11 +61,9 @@ def _command(name: str, task: str, does: str) -> Callable[..., None]:
 
 
 translate = _command(
-    "translate", "translation", "Translate texts, line by line; `plain` prints translations alone."
+    "translate", "Translate texts, line by line; `plain` prints translations alone."
 )
-summarize = _command(
-    "summarize", "summarization", "Summarize texts, one a line; `plain` prints summaries alone."
-)
+summarize = _command("summarize", "Summarize texts, one a line; `plain` prints summaries alone.")
 
 
 def _write(
@@ -81,8 +81,11 @@ def _write(
     from tinybert.artifact import read_card
     from tinybert.runtime import load, predict
 
-    if read_card(artifact).task != task:
-        raise ConfigError(f"{artifact} is for {read_card(artifact).task}; wanted {task}")
+    if (own := read_card(artifact).task) != task:
+        command = next((name for name, kind in _TASKS.items() if kind == own), "predict")
+        raise ConfigError(
+            f"{artifact} is for {own}; wanted {task}; its command is `tinybert {command}`"
+        )
     model: Any = load(artifact, threads=threads)
     given = {name: value for name, value in decoding.items() if value is not None}
     if stream:

@@ -63,3 +63,9 @@ def test_distill_of_other_tasks_writes_nothing(recipes, tmp_path):
         assert done.exit_code == 2
         assert problem in " ".join(done.stderr.split())
     assert not recipes
+
+
+def test_the_flag_with_wrong_layers_is_named():
+    done = invoke(cli.app, ["seq2seq", "--decoder-layers", "first"])
+    assert done.exit_code == 2
+    assert "--decoder-layers is `first`; wanted a number, or teacher layers" in done.stderr

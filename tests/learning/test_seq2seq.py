@@ -246,9 +246,15 @@ def test_what_cannot_be_run(tmp_path):
     more = {"data.monolingual": "x.txt", "targets.references": 1.0}
     refused(ConfigError, "targets.references is 1; wanted less", **more)
     refused(
-        ConfigError, "3 layers were asked for; the teacher has 2", **{"student.encoder_layers": 3}
+        ConfigError,
+        "student.encoder_layers: 3 layers were asked for; the teacher has 2",
+        **{"student.encoder_layers": 3},
     )
-    refused(ConfigError, "there is no layer 1; the te", **{"student.decoder_layers": [1]})
+    refused(
+        ConfigError,
+        "student.decoder_layers: there is no layer 1; the te",
+        **{"student.decoder_layers": [1]},
+    )
     refused(ConfigError, "a width of its own has no layers to compare", **{"student.hidden": 16})
     refused(UnsupportedModelError, "nowhere is not a folder", **{"teacher.model": "./nowhere"})
     with pytest.raises(ConfigError, match=r"unknown setting `student.decoder_layer`; did you mean"):

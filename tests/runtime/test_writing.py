@@ -128,6 +128,18 @@ def test_settings(translator):
         translator(["a"], beam=2)
     with pytest.raises(ConfigError, match="beams is 0; wanted at least 1"):
         translator(["a"], beams=0)
+    for name, value, wanted in (
+        ("beams", "4", "is '4'; wanted at least 1, a whole number"),
+        ("beams", 2.5, "is 2.5; wanted at least 1, a whole number"),
+        ("no_repeat", -1, "is -1; wanted at least 0, a whole number"),
+        ("max_tokens", 0, "is 0; wanted at least 1, a whole number"),
+        ("length_penalty", -0.5, "is -0.5; wanted a number at least 0"),
+        ("length_penalty", float("nan"), "is nan; wanted a number at least 0"),
+        ("repetition_penalty", 0, "is 0; wanted a number above 0"),
+        ("repetition_penalty", float("inf"), "is inf; wanted a number above 0"),
+    ):
+        with pytest.raises(ConfigError, match=f"{name} {wanted}"):
+            translator(["a"], **{name: value})
     with pytest.raises(ConfigError, match="best is 5; wanted 1 to 4, the number of beams"):
         translator.hypotheses(["a"], 5)
     with pytest.raises(DataError, match=r"one text was given; wanted a list: \['a'\]"):
@@ -156,7 +168,12 @@ def test_predict_and_commands(folders, translator, tmp_path):
     done = call(app, ["summarize", str(folders / "summarization"), "the cat", "--stream"])
     assert done.exit_code == 0
     done = call(app, ["summarize", str(folders / "translation"), "the cat"])
-    assert "is for translation; wanted summarization" in " ".join(done.stderr.split())
+    assert (done.exit_code, done.stdout) == (2, "")
+    wanted = "is for translation; wanted summarization; its command is `tinybert translate`\n"
+    assert done.stderr.endswith(wanted)
+    done = call(app, ["evaluate", str(folders / "translation")])
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr.endswith("translation lies in no run; name the data with --data\n")
     done = call(app, ["predict", str(folders / "translation"), "the cat"])
     assert done.output == f"1\t{' '.join(answers[0].split())}\n"
 

@@ -277,11 +277,7 @@ def make_student(recipe: Seq2SeqRecipe, teacher: PreTrainedModel) -> PreTrainedM
         for name in ("heads", "intermediate"):
             if getattr(settings, name) is not None:
                 raise ConfigError(f"student.{name} is given; it needs student.hidden as well")
-        student = shrink(
-            teacher,
-            choose_layers(settings.encoder_layers, int(config.encoder_layers)),
-            choose_layers(settings.decoder_layers, int(config.decoder_layers)),
-        )
+        student = shrink(teacher, *_picked(settings, config))
         set_dropout(student, settings.dropout)
         return student
     if settings.start == "teacher" and config.model_type in NARROWED:
@@ -313,12 +309,8 @@ def make_student(recipe: Seq2SeqRecipe, teacher: PreTrainedModel) -> PreTrainedM
 def _narrowed(settings: WriterStudent, teacher: PreTrainedModel) -> PreTrainedModel:
     """Return a student narrower than its teacher that begins with its weights."""
     assert settings.hidden is not None
-    config: Any = teacher.config
     try:
-        picked = (
-            choose_layers(settings.encoder_layers, int(config.encoder_layers)),
-            choose_layers(settings.decoder_layers, int(config.decoder_layers)),
-        )
+        picked = _picked(settings, teacher.config)
     except ConfigError as error:
         raise ConfigError(f'{error}; or give student.start = "random"') from None
     student = narrow_writer(
@@ -330,6 +322,17 @@ def _narrowed(settings: WriterStudent, teacher: PreTrainedModel) -> PreTrainedMo
     )
     set_dropout(student, settings.dropout)
     return student
+
+
+def _picked(settings: WriterStudent, config: Any) -> tuple[list[int], list[int]]:
+    """Return the teacher's layers, from 0, that a student keeps in encoder and decoder."""
+    picked = []
+    for name in ("encoder_layers", "decoder_layers"):
+        try:
+            picked.append(choose_layers(getattr(settings, name), int(getattr(config, name))))
+        except ConfigError as error:
+            raise ConfigError(f"student.{name}: {error}") from None
+    return picked[0], picked[1]
 
 
 def force_token(model: PreTrainedModel, token: str | None, tokenizer: Tokenizer) -> None:
