@@ -122,7 +122,8 @@ def sameness(run: Path, written: Any, data: Any) -> dict[str, Any]:
     rows = data.splits()[split]
     sources, references = list(rows["source"]), list(rows["references"])
     int8 = written(sources)
-    fp32 = answers_of(run / "student", data, split, max_length=written.card.max_length)
+    card = written.card
+    fp32 = answers_of(run / "student", data, split, max_length=card.max_length, like=card)
     metric = text_metrics.MAIN[data.task]
     scores = [
         text_metrics.measure(data.task, found, references, sources)[metric]

@@ -31,6 +31,10 @@ _TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 _DIFFERENCE = 1e-3
 _ROWS = 300
 _SCORED = 16
+_WRITERS: dict[str, type[runtime.Translator | runtime.Summarizer]] = {
+    "summarization": runtime.Summarizer,
+    "translation": runtime.Translator,
+}
 
 
 def export_writer(
@@ -167,8 +171,12 @@ def answers_of(
     *,
     max_length: int = 128,
     target_token: str | None = None,
+    like: Card | None = None,
 ) -> list[str]:
     """Return a model's answers for a split, from the class that users call.
+
+    A folder's model has long sources cut into parts or windows as its artifact has; one of an
+    architecture that CTranslate2 does not run here reads their beginning alone.
 
     Args:
         path: An artifact, or the folder of an encoder-decoder (then in float32).
@@ -176,6 +184,8 @@ def answers_of(
         split: ``train``, ``dev`` or ``test``.
         max_length: Longest source in tokens, for a folder; an artifact has its own.
         target_token: What every answer of a folder's model begins with.
+        like: Card of an artifact as which a folder's model cuts and searches; None takes
+            ``Decoding``'s own settings.
 
     Raises:
         DataError: The split is missing.
@@ -195,12 +205,12 @@ def answers_of(
         copy_vocabulary(path, place)
         tokenizers = open_vocabulary(Path(place), (longest, longest))
         force_token(network, target_token, tokenizers[1])
-        write = (
-            open_model(network, tokenizers, Path(place) / "model")
-            if network.config.model_type in LAYOUTS
-            else TorchWriter(network, tokenizers[0], target=tokenizers[1])
-        )
-        found = write(sources, Decoding(max_tokens=longest))
+        card = replace(like or _plain_card(data.task, longest), max_length=longest)
+        if network.config.model_type in LAYOUTS:
+            write = open_model(network, tokenizers, Path(place) / "model")
+            return _WRITERS[data.task](write, card)(sources)
+        slow = TorchWriter(network, tokenizers[0], target=tokenizers[1])
+        found = slow(sources, Decoding().over(**card.decoding()))
     return [one[0].text for one in found]
 
 
@@ -227,6 +237,12 @@ def evaluate_writer(
         write_card(path, replace(card, metrics={**card.metrics, **named}))
         write_model_card(path)
     return found
+
+
+def _plain_card(task: str, longest: int) -> Card:
+    """Return a card that says no more than how long sources and answers may be."""
+    settings = {"max_tokens": longest, "split": "length"}
+    return Card(task, labels=(), pair=False, max_length=longest, generation=settings)
 
 
 def _difference(

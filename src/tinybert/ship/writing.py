@@ -97,12 +97,12 @@ def report_writing(run: str | Path, *, split: str | None = None) -> Path:
     }
     rows = data.splits()[chosen]
     sources, references = list(rows["source"]), list(rows["references"])
-    systems, answers = [], {}
+    systems, answers, card = [], {}, read_card(folders["artifact"])
     for name, folder in folders.items():
         started = time.perf_counter()
         token = recipe.teacher.target_token if name == "teacher" else None
         answers[name] = answers_of(
-            folder, data, chosen, max_length=recipe.max_length, target_token=token
+            folder, data, chosen, max_length=recipe.max_length, target_token=token, like=card
         )
         seconds = time.perf_counter() - started
         figures = text_metrics.measure(data.task, answers[name], references, sources)
@@ -115,7 +115,7 @@ def report_writing(run: str | Path, *, split: str | None = None) -> Path:
         "metric": text_metrics.MAIN[data.task],
         "signatures": text_metrics.signatures(references),
         "systems": systems,
-        "parity": dict(read_card(folders["artifact"]).parity),
+        "parity": dict(card.parity),
         "examples": _examples(sources, references, answers),
     }
     text = json.dumps(found, indent=2, ensure_ascii=False) + "\n"
