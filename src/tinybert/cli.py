@@ -176,12 +176,9 @@ def report(
 ) -> None:
     """Compare teacher, student and artifact with baselines; write report.html and report.json."""
     if (run / "data" / "pairs.json").is_file():
-        from tinybert.ship.writing import report_writing
-
-        print(f"report: {report_writing(run, split=split)}")
-        return
-    from tinybert.ship.report import report as write_report
-
+        from tinybert.ship.writing import report_writing as write_report
+    else:
+        from tinybert.ship.report import report as write_report
     show_report(write_report(run, split=split), open_=open_)
 
 
@@ -259,23 +256,24 @@ def verify(
     text2: Text2Flag = None,
     label: LabelFlag = None,
     language: LanguageFlag = None,
-    max_flips: Annotated[float, typer.Option(help="Most changed answers, share.")] = 0.005,
-    max_drop: Annotated[float, typer.Option(help="Most quality lost, 0 to 1.")] = 0.003,
+    source: SourceFlag = None,
+    target: TargetFlag = None,
+    max_flips: Annotated[
+        float | None, typer.Option(help="Most changed answers, 0 to 1; 0.005 if not given.")
+    ] = None,
+    max_drop: Annotated[
+        float | None, typer.Option(help="Most quality lost, 0 to 1; 0.003, of texts written 0.01.")
+    ] = None,
 ) -> None:
     """Compare an artifact with its PyTorch model on dev texts; refuse past the limits.
 
     An artifact inside a run finds model and data there.
     """
-    from tinybert.pairs import PairData
     from tinybert.ship.verify import verify as run_verify
 
-    rows = read_data(artifact, data, text=text, text2=text2, label=label, language=language)
+    columns = {"text": text, "text2": text2, "label": label, "language": language}
+    rows = read_data(artifact, data, **columns, source=source, target=target)
     student = model or shipped_model(artifact)
-    if isinstance(rows, PairData):
-        from tinybert.ship.writer import verify_writer
-
-        show(verify_writer(artifact, student, rows))
-        return
     show(run_verify(artifact, student, rows, max_flips=max_flips, max_drop=max_drop))
 
 

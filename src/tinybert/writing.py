@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tinybert.console import complain
+from tinybert.console import complain, show_report
 from tinybert.errors import ConfigError
 from tinybert.flags import seq2seq_flags
 
@@ -32,7 +32,11 @@ def seq2seq(recipe: Any) -> None:
     """Distil a student that translates or summarizes, and ship it."""
     from tinybert.ship.writing import seq2seq as run_seq2seq
 
-    print(f"report: {run_seq2seq(recipe) / 'report.html'}")
+    run = run_seq2seq(recipe)
+    from tinybert.distill.processes import is_first
+
+    if is_first():
+        show_report(run / "report.html", open_=False)
 
 
 def _command(name: str, does: str) -> Callable[..., None]:

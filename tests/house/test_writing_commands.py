@@ -7,15 +7,23 @@ from typer.testing import CliRunner
 
 import tinybert
 from tinybert import cli, ship
+from tinybert import writing as command
 from tinybert.ship import writing
 
 invoke = CliRunner().invoke
 
 
 @pytest.fixture
-def recipes(monkeypatch):
+def shown():
+    """Return the reports that were shown."""
+    return []
+
+
+@pytest.fixture
+def recipes(monkeypatch, shown):
     """Return the recipes that reach the training of a student that writes."""
     seen = []
+    monkeypatch.setattr(command, "show_report", lambda path, **_: shown.append(path))
     for module in (ship, writing):
         monkeypatch.setattr(
             module, "seq2seq", lambda recipe, *_: seen.append(recipe) or Path("run")
@@ -31,13 +39,13 @@ def recipes(monkeypatch):
         ["--recipe", "FILE", "--encoder-layers", "0,2"],
     ],
 )
-def test_distill_makes_students_that_write(recipes, tmp_path, arguments):
+def test_distill_makes_students_that_write(recipes, shown, tmp_path, arguments):
     file = tmp_path / "r.toml"
     file.write_text('task = "summarization"\n[student]\nencoder_layers = 3\n')
     named = [str(file) if word == "FILE" else word for word in arguments]
     done = invoke(cli.app, ["distill", *named])
     assert done.exit_code == 0, done.output
-    assert done.output == f"report: {Path('run') / 'report.html'}\n"
+    assert shown == [Path("run") / "report.html"]
     assert recipes[0].task == "summarization"
     assert recipes[0].student.encoder_layers == (0, 2)
     tinybert.distill(file, student={"encoder_layers": 1}, seed=3)

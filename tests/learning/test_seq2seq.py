@@ -2,14 +2,16 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from datasets import Dataset
 from typer.testing import CliRunner
 
 import tinybert
 from small_writers import WORDS, word_pairs
-from tinybert.artifact import read_card
+from tinybert.artifact import read_card, write_card
 from tinybert.cli import app
 from tinybert.distill import beams, seq2seq_recipe
 from tinybert.distill import seq2seq as training
@@ -20,8 +22,8 @@ from tinybert.distill.writers import load_writer, save_writer
 from tinybert.errors import ArtifactError, ConfigError, UnsupportedModelError
 from tinybert.pairs import load_saved_pairs
 from tinybert.runtime import Decoding, Hypothesis, Summarizer, Translator
-from tinybert.ship.writer import evaluate_writer, verify_writer
-from tinybert.ship.writing import seq2seq
+from tinybert.ship.writer import answers_of, evaluate_writer, verify_writer
+from tinybert.ship.writing import report_writing, seq2seq
 from tinybert.subwords import train_tokenizer
 
 
@@ -133,6 +135,25 @@ def test_the_report_stands_side_by_side(run):
     assert report["examples"][0]["artifact"] in page
 
 
+def test_teacher_and_student_are_cut_and_search_as_the_artifact(run, tmp_path):
+    shutil.copytree(run, tmp_path / "run", ignore=shutil.ignore_patterns("stages"))
+    artifact = tmp_path / "run" / "artifact"
+    card = read_card(artifact)
+    write_card(artifact, replace(card, generation={**card.generation, "max_tokens": 1}))
+    data = load_saved_pairs(run)
+    report_writing(tmp_path / "run")
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    for row in report["examples"]:
+        assert all(len(row[name].split()) <= 1 for name in ("teacher", "student", "artifact"))
+    rows = {"source": ["red cat. Blue dog\n\nsun"], "references": [["x"]]}
+    lines = replace(data, test=Dataset.from_dict(rows))
+    (plain,) = answers_of(run / "student", lines, "test", max_length=16)
+    (cut,) = answers_of(run / "student", lines, "test", max_length=16, like=card)
+    assert plain.count("\n\n") == cut.count("\n\n") == 1
+    assert cut == tinybert.load(run / "artifact", threads=1)(rows["source"])[0]
+    assert plain != cut
+
+
 def test_the_teachers_answers_are_kept(run):
     answers = [json.loads(line) for line in (run / "stages" / "beams.jsonl").open()]
     assert len(answers) > 240
@@ -169,8 +190,16 @@ def test_commands(run):
     call = CliRunner().invoke
     done = call(app, ["evaluate", str(run / "artifact"), "--split", "dev"])
     assert done.output.startswith("bleu")
-    done = call(app, ["verify", str(run / "artifact")])
+    done = call(app, ["verify", str(run / "artifact"), "--max-drop", "0.05"])
     assert "same_answers" in done.output
+    assert read_card(run / "artifact").parity["passed"]
+    pairs = ["--data", str(run.parent / "pairs" / "test.tsv"), "--source", "source"]
+    done = call(app, ["verify", str(run / "artifact"), *pairs, "--max-drop", "0.5"])
+    assert "texts                    20" in done.output
+    done = call(app, ["verify", str(run / "artifact"), *pairs, "--source", "sauce"])
+    assert "did you mean `source`" in " ".join(done.stderr.split())
+    done = call(app, ["verify", str(run / "artifact"), "--max-flips", "0.1"])
+    assert "writes texts; wanted max_drop alone" in " ".join(done.stderr.split())
     done = call(app, ["info", str(run / "artifact")])
     assert "translation" in done.output
     file = run.parent / "pairs" / "test.tsv"
@@ -179,7 +208,15 @@ def test_commands(run):
     )
     assert "chrf" in done.output, done.stderr
     done = call(app, ["report", str(run), "--split", "dev"])
-    assert json.loads((run / "report.json").read_text())["data"]["split"] == "dev"
+    report = json.loads((run / "report.json").read_text())
+    assert report["data"]["split"] == "dev"
+    best, last = (report["systems"][i]["quality"]["chrf"] for i in (0, -1))
+    assert f"keeps {100 * last / best:.1f} % of the teacher's chrf on pairs, dev" in done.output
+    rows = [line.split() for line in done.output.splitlines()]
+    assert ["int8", *(f"{v:.2f}" for v in report["systems"][-1]["quality"].values())] in [
+        row[:9] for row in rows
+    ]
+    assert done.output.endswith(f"report: {run / 'report.html'}\n")
 
 
 def test_an_artifact_of_another_model_is_refused(run, tmp_path):

@@ -48,13 +48,15 @@ def print_table(report: Mapping[str, Any] | str | Path) -> None:
         if isinstance(report, Mapping)
         else json.loads(Path(report).with_suffix(".json").read_text(encoding="utf-8"))
     )
-    header, lines = table(found)
+    written = "signatures" in found
+    header, lines = _written(found) if written else table(found)
     console = Console(width=None if sys.stdout.isatty() else _WIDE)
-    cost = header.index("p50 ms")
     parts = [range(1, len(header))]
-    if console.width < _WIDE:
+    if console.width < _WIDE and not written:
+        cost = header.index("p50 ms")
         parts = [range(1, cost), range(cost, len(header))]
-    console.print(headline(found), highlight=False, markup=False, soft_wrap=True)
+    told = _written_headline(found) if written else headline(found)
+    console.print(told, highlight=False, markup=False, soft_wrap=True)
     for columns in parts:
         drawn = Table(box=box.SIMPLE_HEAD)
         drawn.add_column(header[0], no_wrap=True)
@@ -100,6 +102,29 @@ def table(report: Mapping[str, Any]) -> tuple[list[str], list[tuple[str, list[st
         cells += [_text(row["p50_ms"], "{:.2f}"), _text(row["p95_ms"], "{:.2f}")]
         cells += [_text(row["texts_per_s"], "{:,.0f}"), _text(row["load_s"], "{:.2f}")]
         cells += [_text(row["peak_mb"], "{:.0f}")]
+        lines.append((row["system"], cells))
+    return header, lines
+
+
+def _written_headline(report: Mapping[str, Any]) -> str:
+    """Say in one sentence what the report of a model that writes texts found."""
+    data, metric = report["data"], report["metric"]
+    best, last = (report["systems"][i]["quality"][metric] for i in (0, -1))
+    kept = f"the int8 student keeps {100 * last / best:.1f} % of the teacher's " if best else ""
+    where = f"{metric} on {data['name']}, {data['split']} split, {data['rows']:,} texts"
+    if data["split"] == "dev":
+        where += " (dev also chose the epochs)"
+    return f"{kept}{where}"
+
+
+def _written(report: Mapping[str, Any]) -> tuple[list[str], list[tuple[str, list[str]]]]:
+    """Return the header and, by system, the cells of a report on written texts."""
+    names = list(report["systems"][0]["quality"])
+    header = ["System", *names, "File MB", "Texts/s"]
+    lines = []
+    for row in report["systems"]:
+        cells = [row["name"], *(f"{row['quality'][name]:.2f}" for name in names)]
+        cells += [_text(row["file_mb"] or None, "{:.1f}"), f"{row['texts_per_second']:.0f}"]
         lines.append((row["system"], cells))
     return header, lines
 

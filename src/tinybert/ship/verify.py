@@ -11,7 +11,8 @@ from tinybert import metrics, runtime
 from tinybert.artifact import FP32, INT8, VALUED, Card, read_card, write_card
 from tinybert.data import TaskData
 from tinybert.distill.infer import predict_logits
-from tinybert.errors import ArtifactError
+from tinybert.errors import ArtifactError, ConfigError
+from tinybert.pairs import PairData
 from tinybert.runtime.engines import engine_name
 from tinybert.ship.embedder import verify_encoder
 from tinybert.ship.lost_answers import changed
@@ -23,6 +24,7 @@ __all__ = ["verify"]
 
 _FP32_LIMIT = 1e-3
 _VALUE_LIMIT = 0.05
+_FLIPS, _DROP = 0.005, 0.003
 # How many answers' worth of a metric one changed answer may cost, and of which answers it is one.
 _AT_STAKE = {
     "accuracy": (1, "texts"),
@@ -41,10 +43,10 @@ _UNOPTIMIZED = "max_logit_difference_unoptimized"
 def verify(
     artifact: str | Path,
     model: str | Path,
-    data: TaskData,
+    data: TaskData | PairData,
     *,
-    max_flips: float = 0.005,
-    max_drop: float = 0.003,
+    max_flips: float | None = None,
+    max_drop: float | None = None,
 ) -> dict[str, Any]:
     """Compare an artifact with its PyTorch model on the dev texts and write the outcome into it.
 
@@ -52,15 +54,17 @@ def verify(
     ``max_flips`` or ``max_drop``, where that is more than chance (on few texts a few more than the
     share prove nothing: see ``metrics.chance``); a float32 model must also give the same logits to
     1e-3, with ONNX Runtime's optimizations on and off. The values of a regression may differ by 5 %
-    of their standard deviation on average. An embedder is held to ``embedder.verify_encoder``.
+    of their standard deviation on average. An embedder is held to ``embedder.verify_encoder``, what
+    writes texts to ``writer.verify_writer``.
 
     Args:
         artifact: The shipped folder.
         model: The Hugging Face folder it was exported from.
         data: Its dev split is used.
         max_flips: Largest share of texts whose label or answer differs (of words whose tag
-            does), 0..1.
-        max_drop: Largest loss in accuracy (or Pearson's r), 0..1.
+            does), 0..1; None takes 0.005.
+        max_drop: Largest loss in accuracy (or Pearson's r), 0..1; None takes 0.003, of written
+            texts 0.01 (a point of chrF or ROUGE-L).
 
     Returns:
         What is written into the card: texts (in tagging words and entities too), largest and mean
@@ -68,9 +72,14 @@ def verify(
 
     Raises:
         ArtifactError: A limit is exceeded; the card then says so too.
+        ConfigError: ``max_flips`` is given, and the artifact writes texts.
     """
     folder = Path(artifact)
     card = read_card(folder)
+    if isinstance(data, PairData):
+        return _verify_writer(folder, model, data, max_flips, max_drop)
+    max_flips = _FLIPS if max_flips is None else max_flips
+    max_drop = _DROP if max_drop is None else max_drop
     texts, texts2 = data.texts("dev")
     if card.task == "embedding":
         return verify_encoder(folder, model, [*texts, *(texts2 or ())])
@@ -104,6 +113,25 @@ def verify(
             "(`quantize --keep-fp32`), train longer, or raise max_flips or max_drop knowingly"
         )
     return parity
+
+
+def _verify_writer(
+    folder: Path,
+    model: str | Path,
+    data: PairData,
+    max_flips: float | None,
+    max_drop: float | None,
+) -> dict[str, Any]:
+    """Compare an artifact that writes texts with its PyTorch model."""
+    from tinybert.ship.writer import verify_writer
+
+    if max_flips is not None:
+        raise ConfigError(
+            f"max_flips is {max_flips:g}, and {folder} writes texts; wanted max_drop alone"
+        )
+    return verify_writer(
+        folder, model, data, max_drop=100 * (0.01 if max_drop is None else max_drop)
+    )
 
 
 def _runs(folder: Path, card: Card) -> list[tuple[str, str, str]]:
