@@ -142,6 +142,7 @@ def sizes_of(config: Any) -> dict[str, int | list[int]]:
     """
     found = {
         "layers": config.num_hidden_layers,
+        **({"decoder_layers": config.decoder_layers} if _writes(config) else {}),
         "hidden": config.hidden_size,
         "heads": config.num_attention_heads,
         "vocabulary": config.vocab_size,
@@ -151,6 +152,11 @@ def sizes_of(config: Any) -> dict[str, int | list[int]]:
         found["intermediate"] = getattr(config, _LAYOUTS[config.model_type].intermediate)
     pruned = {name: list(getattr(config, name)) for name in PRUNED if hasattr(config, name)}
     return {name: int(value) for name, value in found.items()} | pruned
+
+
+def _writes(config: Any) -> bool:
+    """Whether a config is that of an encoder-decoder that counts its decoder's layers."""
+    return bool(config.is_encoder_decoder) and hasattr(config, "decoder_layers")
 
 
 def guess_type(config: dict[str, Any], names: Iterable[str]) -> str | None:

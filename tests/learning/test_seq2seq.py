@@ -202,6 +202,17 @@ def test_commands(run):
     assert "writes texts; wanted max_drop alone" in " ".join(done.stderr.split())
     done = call(app, ["info", str(run / "artifact")])
     assert "translation" in done.output
+    assert "engine                   ctranslate2\n" in done.output
+    sizes = "Layers: 1 in the encoder, 1 in the decoder. Width: 32, in the feed-forward 128. V"
+    assert sizes in (run / "artifact" / "README.md").read_text()
+    done = call(app, ["info", str(run / "student"), "--json"])
+    found = json.loads(done.output)
+    assert (found["layers"], found["decoder_layers"]) == (1, 1)
+    assert found["parameters_head"] == found["vocabulary"]  # a bias for each piece
+    words = 32 * (found["vocabulary"] + 2 * 20) + 4 * 32
+    assert found["parameters_embeddings"] == words
+    done = call(app, ["quantize", str(run / "artifact")])
+    assert "is for translation; its weights are int8 already" in " ".join(done.stderr.split())
     file = run.parent / "pairs" / "test.tsv"
     done = call(
         app, ["evaluate", str(run / "student"), "--data", str(file), "--task", "translation"]

@@ -6,7 +6,7 @@ from typing import Any
 
 from safetensors import safe_open
 
-from tinybert.artifact import CARD, check_files, read_card
+from tinybert.artifact import CARD, WRITTEN, Card, check_files, read_card
 from tinybert.distill.infer import resolve
 from tinybert.distill.published import read_config
 from tinybert.errors import ArtifactError
@@ -53,7 +53,7 @@ def _artifact(place: Path) -> dict[str, Any]:
         "parameters": card.parameters,
         **_sizes(place),
         "model": card.model,
-        "engine": engine_name(place, card.model, max_length=card.max_length),
+        "engine": _engine(place, card),
         "files_mb": _megabytes(place),
         "teacher": card.teacher,
         "metrics": dict(card.metrics),
@@ -81,8 +81,7 @@ def _model(place: Path) -> dict[str, Any]:
                 size = 1
                 for axis in weights.get_slice(name).get_shape():
                     size *= axis
-                part = "layers" if ".layer." in name else "head"
-                counts["embeddings" if "embeddings" in name else part] += size
+                counts[_part(name)] += size
     return {
         "kind": "model",
         **_sizes(place),
@@ -90,6 +89,20 @@ def _model(place: Path) -> dict[str, Any]:
         **{f"parameters_{name}": count for name, count in counts.items()},
         "files_mb": _megabytes(place),
     }
+
+
+def _part(name: str) -> str:
+    """Return the part of a model that a weight belongs to, by its name."""
+    if any(word in name for word in ("embeddings", "embedding.", "embed_", "shared.")):
+        return "embeddings"
+    return "layers" if ".layer." in name or ".layers." in name else "head"
+
+
+def _engine(place: Path, card: Card) -> str:
+    """Return what would run an artifact."""
+    if card.task in WRITTEN:
+        return "ctranslate2"
+    return engine_name(place, card.model, max_length=card.max_length)
 
 
 def _sizes(place: Path) -> dict[str, Any]:

@@ -1,7 +1,9 @@
 """The artifact's README.md: a model card that people and Hugging Face tools read."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from tinybert.artifact import CTRANSLATE2, FP32, INT8, WRITTEN, Card, read_card, write_atomic
 from tinybert.tags import PLAIN, scheme_of
@@ -74,9 +76,11 @@ def _about(card: Card) -> str:
 
 
 def _sizes(folder: Path) -> list[str]:
-    """Say how large an encoder's parts are, where its config tells."""
+    """Say how large an encoder's parts are, or an encoder-decoder's, where its config tells."""
     path = folder / "config.json"
     config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if "decoder_layers" in config:
+        return _sizes_of_both(config)
     names = ("num_hidden_layers", "hidden_size", "intermediate_size", "vocab_size")
     if not all(isinstance(config.get(name), int) for name in names):
         return []
@@ -85,6 +89,17 @@ def _sizes(folder: Path) -> list[str]:
     return [
         f"Layers: {layers}. Width: {hidden}, in the feed-forward {inner:,}. Vocabulary: "
         f"{pieces:,} pieces, embeddings {width} wide.\n"
+    ]
+
+
+def _sizes_of_both(config: Mapping[str, Any]) -> list[str]:
+    """Say how large an encoder-decoder's parts are."""
+    pieces, targets = config["vocab_size"], config.get("decoder_vocab_size")
+    both = f", {targets:,} of targets" if targets not in (None, pieces) else ""
+    return [
+        f"Layers: {config['encoder_layers']} in the encoder, {config['decoder_layers']} in the "
+        f"decoder. Width: {config['d_model']}, in the feed-forward {config['encoder_ffn_dim']:,}. "
+        f"Vocabulary: {pieces:,} pieces{both}.\n"
     ]
 
 

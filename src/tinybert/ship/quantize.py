@@ -10,7 +10,7 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from tinybert.artifact import FP32, INT8, SMALL, read_card, write_card
+from tinybert.artifact import FP32, INT8, SMALL, WRITTEN, read_card, write_card
 from tinybert.errors import ArtifactError, ConfigError
 from tinybert.factorized import check_bits
 from tinybert.ship.export import refresh_card
@@ -51,6 +51,8 @@ def quantize(artifact: str | Path, *, keep_fp32: bool = False, table_bits: int =
     folder = Path(artifact)
     card = read_card(folder)
     source, target = folder / FP32, folder / INT8
+    if card.task in WRITTEN:
+        raise ArtifactError(f"{folder} is for {card.task}; its weights are int8 already")
     if not source.is_file():
         raise ArtifactError(f"{folder} has no {FP32}; export it again, then quantize")
     model = onnx.load(str(source))
