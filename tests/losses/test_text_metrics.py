@@ -52,7 +52,9 @@ def test_measures_by_hand():
 
 def test_signatures_name_the_tokenizer():
     assert "tok:zh" in signatures([["今天天气很好"]])["bleu"]
+    assert "tok:zh" in signatures([["我在 Berlin 看见他们了"]])["bleu"]
     assert "tok:13a" in signatures(RIGHT)["bleu"]
+    assert "tok:13a" in signatures([["Tom Reed said 你好 to all of us"]])["bleu"]
     assert "nc:6" in signatures(RIGHT)["chrf"]
 
 

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
@@ -15,7 +16,7 @@ from small_writers import TEXTS, save_random_writer
 from tinybert.artifact import read_card
 from tinybert.cli import app
 from tinybert.errors import ArtifactError, ConfigError, DataError
-from tinybert.runtime import Decoding, Summarizer, Translator, load_labeler, predict
+from tinybert.runtime import Decoding, Hypothesis, Summarizer, Translator, load_labeler, predict
 from tinybert.ship.writer import export_writer
 
 LONG = "the red cat sat on 12 mats, we saw it! " * 12
@@ -93,6 +94,31 @@ def test_a_long_text_has_one_summary(summarizer):
     assert len(whole) < len(LONG)
 
 
+class Words:
+    """Stands in for a model of six tokens, each a word."""
+
+    def __init__(self, answer):
+        self.tokenizer, self.answer, self.asked = SimpleNamespace(max_length=6), answer, []
+
+    def lengths(self, texts):
+        return [len(text.split()) for text in texts]
+
+    def __call__(self, texts, *_):
+        self.asked += [list(texts)] if texts else []
+        return [[Hypothesis(self.answer(text), 0.0)] for text in texts]
+
+
+def test_summaries_of_windows_take_the_place_of_a_text(summarizer):
+    first, second = "One two three. Four five six.", "Seven eight nine. Ten."
+    card = replace(summarizer.card, max_length=6)
+    short = Words(lambda text: text.split()[0])
+    assert Summarizer(short, card)([f"{first} {second}"]) == ["One"]
+    assert short.asked == [[first, second], ["One\nSeven"]]
+    long = Words(lambda text: f"{text} {text}")
+    assert Summarizer(long, card)([f"{first}\n{second}"]) == [f"{first} {first}"]
+    assert long.asked == [[first, second], [first]]
+
+
 @pytest.mark.parametrize(
     "text", ["a" * 100_000, "好" * 5000, "😀\u200d" * 2000, "!" * 9000, "\0\t"]
 )
@@ -110,6 +136,11 @@ def test_the_best_come_first(translator):
     assert found[0].score < 0
     assert translator(["the red cat"]) == [found[0].text]
     assert translator.hypotheses([""], 3)[0][0].text == ""
+    lines = translator.hypotheses(["the red cat", "a house"], 2)
+    (both,) = translator.hypotheses(["the red cat\na house"], 2)
+    for whole, *parts in zip(both, *lines, strict=True):
+        assert whole.text == "\n".join(part.text for part in parts)
+        assert whole.score == pytest.approx(sum(part.score for part in parts) / 2)
 
 
 def test_a_stream_is_the_greedy_answer(translator, summarizer):
