@@ -80,8 +80,8 @@ def test_the_recipes_pace_reaches_the_training(tmp_path, monkeypatch):
     write_pairs(tmp_path / "pairs")
     seen = []
 
-    def stop(*arguments, **_):
-        seen.append(arguments[4])
+    def stop(*arguments, keep_best, **_):
+        seen.append((arguments[4], keep_best))
         raise StopError
 
     monkeypatch.setattr(training, "run_stage", stop)
@@ -90,7 +90,22 @@ def test_the_recipes_pace_reaches_the_training(tmp_path, monkeypatch):
         seq2seq(seq2seq_recipe.load(None, settings(tmp_path, **more)), lambda _: None)
     pace = {"learning_rate": 8e-3, "batch_size": 16, "warmup": 0.2, "seed": 3, "bf16": False}
     pace |= {"decay": "inverse_sqrt", "average": 2, "patience": 7}
-    assert seen == [Schedule(epochs=8, **pace)]
+    assert seen == [(Schedule(epochs=8, **pace), "chrf")]
+
+
+def test_references_and_answers_count_by_the_recipe(run):
+    shares = {"targets.references": 0.2, "targets.word_level": 0.0}
+    recipe, data = seq2seq_recipe.load(run / "recipe.toml", shares), load_saved_pairs(run)
+    more = training._monolingual(recipe, data, print)
+    tokenizers = training.open_vocabulary(run / "stages/tokenizer", (16, 16))
+    learned, top = training._targets(
+        recipe, load_writer(run / "teacher"), data, more, tokenizers, run / "stages", print
+    )
+    count = len(data.train)
+    assert top is None
+    assert list(learned["weight"]) == [0.8] * count + [1.0] * len(more) + [0.2] * count
+    names = tokenizers[1].encode([data.train[0]["target"]])[0][0][-3:]
+    assert learned["labels"][count + len(more)][-3:] == names
 
 
 def test_the_artifact_translates(run):

@@ -38,6 +38,18 @@ def test_the_teacher_itself_is_no_distance_away(teacher, batch):
     assert [loss["parts"][name].item() for name in names] == [0.0, 0.0, 0.0]
 
 
+def test_each_loss_has_its_weight(teacher, batch):
+    student = shrink(teacher, [1], [1])
+    inputs = {n: batch[n] for n in ("input_ids", "attention_mask", "decoder_input_ids")}
+    plain, weighted = (
+        layers_of(teacher, student, **weights).losses(student, inputs, batch["pad_mask"])[1]
+        for weights in ({}, {"hidden": 2.0, "cross_attention": 3.0})
+    )
+    times = {name: weighted[name].item() / plain[name].item() for name in plain}
+    wanted = {"encoder_hidden": 2.0, "decoder_hidden": 2.0, "cross_attention": 3.0}
+    assert times == pytest.approx(wanted)
+
+
 def test_scores_are_those_of_eager_attention(teacher, batch):
     from tinybert.distill.writer_layers import _cross_scores
 

@@ -88,6 +88,19 @@ def test_parts_of_a_long_line_are_translated_one_by_one(folders, translator):
     assert translator([line])[0].split() == " ".join(packed).split()
 
 
+def test_a_sentence_too_long_is_cut_behind_a_space_or_a_comma(translator):
+    write = translator._generate
+    sentence = "the red cat sat, " * 30
+    parts = write.cut(sentence)
+    assert "".join(parts) == sentence
+    assert len(parts) > 2
+    assert all(part[-1] in " ," for part in parts)
+    solid = "x" * 300
+    assert "".join(write.cut(solid)) == solid
+    for part in (*parts, *write.cut(solid)):
+        assert write.lengths([part])[0] <= write.tokenizer.max_length
+
+
 def test_a_long_text_has_one_summary(summarizer):
     assert summarizer(["", "  \n "]) == ["", ""]
     (whole,) = summarizer([LONG])
