@@ -12,8 +12,9 @@ from transformers import AutoModelForSequenceClassification
 
 import trainings
 from tinybert.distill import recipe as recipes
+from tinybert.distill.folder import open_folder
 from tinybert.distill.task import distill, teach
-from tinybert.errors import ConfigError, UnsupportedModelError
+from tinybert.errors import ConfigError, DataError, UnsupportedModelError
 
 
 def run(settings, **more):
@@ -116,6 +117,17 @@ def test_half_written_checkpoint_is_passed_over_and_a_finished_run_stays(setting
         ConfigError, match=r"other settings \(student\.layers\); choose another --out"
     ):
         run(settings, **{"student.layers": 3})
+
+
+def test_a_command_refused_before_the_training_may_be_corrected(settings, tmp_path):
+    with pytest.raises(DataError, match="has no column `mesage`"):
+        run(settings, **{"data.text": "mesage"})
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["recipe.toml"]
+    folder = open_folder(recipes.load(None, settings))
+    assert recipes.load(folder / "recipe.toml").data.text is None
+    (folder / "stages").mkdir()
+    with pytest.raises(ConfigError, match=r"other settings \(data\.text\)"):
+        open_folder(recipes.load(None, settings | {"data.text": "text"}))
 
 
 def test_narrow_student_with_projections_ships_none_of_them(taught):

@@ -177,6 +177,12 @@ def test_settings_that_cannot_be_used(given, tmp_path, changes, error, message):
     assert not (tmp_path / "run").exists()
 
 
+def test_layers_that_the_teacher_lacks_leave_the_folder_to_another_command(given, tmp_path):
+    with pytest.raises(ConfigError, match="layers is 9; wanted 1 to 4"):
+        run(given, **{"student.layers": 9})
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["recipe.toml"]
+
+
 def test_pairs_want_two_texts_and_a_number(tmp_path):
     path = tmp_path / "pairs.csv"
     path.write_text("sentence1,sentence2,score\na,b,1\nc,d,high\n")

@@ -2,6 +2,7 @@
 
 import json
 import random
+from pathlib import Path
 
 import pytest
 import torch
@@ -265,6 +266,8 @@ def test_bad_settings_are_named(plain, more, message):
     with pytest.raises(ConfigError) as refusal:
         run(plain, **more)
     assert message in str(refusal.value)
+    folder = Path(plain["out"])
+    assert {path.name for path in folder.glob("*")} <= {"recipe.toml"}
 
 
 def test_bad_texts_and_teachers_are_named(plain, tmp_path, encoder):

@@ -68,11 +68,11 @@ def embed(recipe: SentenceRecipe, say: Say = print) -> Path:
     pooling = recipe.pooling or pooling_of(source)
     _check(recipe, classifier.config)
     run = open_folder(recipe)
+    start = start_student(recipe.student, classifier, recipe.seed)
     with first_alone() as first:
         if first:
             save_tokenizer(source, run / "stages" / "tokenizer")
     tokenizer = Tokenizer(run / "stages" / "tokenizer", max_length=recipe.max_length)
-    start = start_student(recipe.student, classifier, recipe.seed)
     teacher = SentenceEncoder(layout.encoder(classifier), pooling)  # type: ignore[arg-type]
     student = SentenceEncoder(layout.encoder(start), pooling)  # type: ignore[arg-type]
     quality = {"start": likeness(student, tokenizer, pairs)} if pairs else {}

@@ -23,7 +23,8 @@ def open_folder(recipe: Any) -> Path:
     """Create the run's folder, or go on with one of the same recipe.
 
     What decides no training may differ: where the folder is, and what is shipped within which
-    limits, so that a refused artifact does not cost a whole run.
+    limits, so that a refused artifact does not cost a whole run. A folder that holds the recipe
+    alone was refused before anything was made; any other recipe takes its place.
 
     Args:
         recipe: Of any kind; its ``out`` is the folder.
@@ -33,7 +34,7 @@ def open_folder(recipe: Any) -> Path:
     """
     run = Path(recipe.out)
     path = run / "recipe.toml"
-    if path.is_file():
+    if path.is_file() and any(found != path for found in run.iterdir()):
         old = _resolved(recipe, tomllib.loads(path.read_text(encoding="utf-8")))
         new = recipe.model_dump(exclude_none=True, mode="json")
         changed = sorted(_differences(old, new))

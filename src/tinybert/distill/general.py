@@ -4,11 +4,11 @@ import json
 import math
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -67,7 +67,7 @@ def general(recipe: GeneralRecipe, say: Say = print) -> Path:
         return run
     source = resolve(recipe.teacher)
     teacher = load_classifier(source)
-    with nullcontext(run) if first else tempfile.TemporaryDirectory() as place:
+    with TemporaryDirectory() as place:
         save_tokenizer(source, place)
         tokenizer = Tokenizer(place, max_length=recipe.max_length)
     _check_teacher(recipe, teacher, tokenizer)
