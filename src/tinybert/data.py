@@ -183,12 +183,13 @@ def load(
     dev_split: str | None = None
     ignored: tuple[str, ...] = ()
     if published is not None:
-        text, label = text or published.text, label or published.label
-        text2, task = text2 or published.text2, published.task
-        dev_split, ignored = published.dev, published.ignored
+        task, dev_split, ignored = published.task, published.dev, published.ignored
     if source is None:
         source = published.hub if published else embedded.NAMES[0]
     raw = read_splits(source, language=language, dev=dev, test=test, dev_split=dev_split)
+    if published is not None:
+        usual = published.columns(raw["train"].column_names)
+        text, text2, label = text or usual[0], text2 or usual[1], label or usual[2]
     raw, label, task = merge_labels(raw, label, task, source)
     columns, task = choose_columns(raw, str(source), text, text2, label, task)
     notes: list[str] = []

@@ -13,7 +13,7 @@ from tinybert import datasets as embedded
 from tinybert.conll import CONLL, read_conll
 from tinybert.errors import DataError, near_miss
 from tinybert.squad import SQUAD, read_squad
-from tinybert.tables import SUFFIXES, read_table
+from tinybert.tables import SUFFIXES, holds_rows, read_table
 
 __all__ = ["Columns", "asked_columns", "find_columns", "holds_answers", "holds_tags", "read_splits"]
 
@@ -82,7 +82,7 @@ def read_splits(
 ) -> dict[str, Dataset]:
     """Read train, and dev and test where there are any, from a source (see ``data.load``).
 
-    Of a Hugging Face data set with several dev splits, ``dev_split`` names the one to take.
+    Of several dev splits ``dev_split`` names the one to take.
 
     Returns:
         Splits by our names; each one's ``info.description`` is the file it came from.
@@ -205,7 +205,7 @@ def _usual(
 
 def _table(path: Path) -> Dataset:
     """Read one file and remember where it came from."""
-    if path.suffix == SQUAD:
+    if path.suffix == SQUAD and not holds_rows(path):
         rows = read_squad(path)
     else:
         rows = read_conll(path) if path.suffix in CONLL else read_table(path)
@@ -226,7 +226,8 @@ def _folder(place: Path, dev_split: str | None) -> dict[str, Dataset]:
         if f.suffix in kinds
     }
     chosen = {
-        name: next((files[s] for s in stems if s in files), None) for name, stems in _SPLITS.items()
+        name: next((files[s] for s in _aliases(name, dev_split) if s in files), None)
+        for name in _SPLITS
     }
     if chosen["train"] is None:
         listed = ", ".join(f.name for f in there) or "nothing"
@@ -251,12 +252,18 @@ def _hub(source: str, dev_split: str | None) -> dict[str, Dataset]:
     return _named({split: loaded[split] for split in loaded}, source, dev_split)
 
 
+def _aliases(name: str, dev_split: str | None) -> tuple[str, ...]:
+    """Return what a split may be called, the likeliest first; of dev, also as GLUE's files are."""
+    if name != "dev" or dev_split is None:
+        return _SPLITS[name]
+    return dev_split, dev_split.replace("validation", "dev"), *_SPLITS[name]
+
+
 def _named(splits: Mapping[str, Dataset], source: str, dev_split: str | None) -> dict[str, Dataset]:
     """Give splits our names."""
     found = {}
-    for name, usual in _SPLITS.items():
-        aliases = (dev_split, *usual) if name == "dev" and dev_split else usual
-        match = next((alias for alias in aliases if alias in splits), None)
+    for name in _SPLITS:
+        match = next((alias for alias in _aliases(name, dev_split) if alias in splits), None)
         if match is not None:
             found[name] = splits[match]
     if "train" not in found:

@@ -10,13 +10,13 @@ from datasets import Dataset
 
 from tinybert.errors import DataError
 
-__all__ = ["SUFFIXES", "decoded_lines", "read_lines", "read_table"]
+__all__ = ["SUFFIXES", "decoded_lines", "holds_rows", "read_lines", "read_table"]
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
 
 
 def read_table(path: str | Path) -> Dataset:
-    """Read a CSV, TSV, JSONL or Parquet file.
+    """Read a CSV, TSV, JSONL or Parquet file; a ``.json`` file too where it is JSON Lines.
 
     CSV follows RFC 4180; in TSV a quote is a character like any other. The first line holds the
     column names. Values stay as they are written: ``NA`` and ``null`` are texts.
@@ -31,19 +31,37 @@ def read_table(path: str | Path) -> Dataset:
     file = Path(path)
     if not file.is_file():
         raise DataError(f"{file} does not exist; wanted a {', '.join(SUFFIXES)} file")
-    if file.suffix not in SUFFIXES:
+    objects = file.suffix == ".jsonl" or holds_rows(file)
+    if file.suffix not in SUFFIXES and not objects:
         raise DataError(f"{file} ends in `{file.suffix}`; wanted one of {', '.join(SUFFIXES)}")
     if file.stat().st_size == 0:
         raise DataError(f"{file} is empty; wanted a header and at least one row")
     if file.suffix == ".parquet":
         return _parquet(file)
-    rows = list(_jsonl(file) if file.suffix == ".jsonl" else _delimited(file))
+    rows = list(_jsonl(file) if objects else _delimited(file))
     if not rows:
         raise DataError(f"{file} has no rows; wanted at least one")
     names = list(dict.fromkeys(name for _, row in rows for name in row))
     columns: dict[str, list[Any]] = {name: [row.get(name) for _, row in rows] for name in names}
     columns = {name: _one_type(values) for name, values in columns.items()}
     return Dataset.from_dict(columns | {"line": [line for line, _ in rows]})
+
+
+def holds_rows(path: str | Path) -> bool:
+    """Whether a ``.json`` file is JSON Lines, as CLUE's are, and not one object as SQuAD's are.
+
+    Raises:
+        DataError: Its first line is not UTF-8.
+    """
+    file = Path(path)
+    if file.suffix != ".json" or not file.is_file():
+        return False
+    first = next((line for _, line in decoded_lines(file) if line.strip()), "")
+    try:
+        row = json.loads(first)
+    except ValueError:
+        return False
+    return isinstance(row, dict) and "data" not in row
 
 
 def read_lines(path: str | Path) -> Dataset:

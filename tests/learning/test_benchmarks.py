@@ -1,5 +1,7 @@
 """GLUE and CLUE tasks by name: columns, labels, splits and metric of the published sets."""
 
+import json
+
 import numpy as np
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
@@ -108,3 +110,74 @@ def test_misspelt_task_is_named():
 
 def test_recipe_takes_a_task_by_name():
     assert recipes.load(None, {"data.task": "glue/mrpc"}).data.source is None
+
+
+OWN = {
+    "glue/mrpc": "Quality\t#1 ID\t#2 ID\t#1 String\t#2 String\n{label}\t1\t2\tone {i}\ttwo {i}\n",
+    "glue/qqp": "id\tquestion1\tquestion2\tis_duplicate\n{i}\tone {i}\ttwo {i}\t{label}\n",
+    "glue/stsb": "index\tsentence1\tsentence2\tscore\n{i}\tone {i}\ttwo {i}\t{i}.5\n",
+    "glue/mnli": "index\tlabel1\tsentence1\tsentence2\tgold_label\n{i}\tx\tone {i}\ttwo {i}\t{label}\n",
+}
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_the_files_of_glue_itself_are_read_by_their_own_columns(tmp_path, name):
+    header, row = OWN[name].splitlines()
+    splits = {"train": 0, "dev": 10}
+    if name == "glue/mnli":
+        splits = {"train": 0, "dev_mismatched": 20, "dev_matched": 10}
+    for split, first in splits.items():
+        rows = [row.format(i=first + i, label=i % 2) for i in range(6)]
+        (tmp_path / f"{split}.tsv").write_text("\n".join([header, *rows]) + "\n")
+    found = data.load(tmp_path, task=name)
+    assert list(found.dev["text"]) == [f"one {10 + i}" for i in range(6)]
+    assert list(found.dev["text2"]) == [f"two {10 + i}" for i in range(6)]
+    assert found.metric == benchmarks.find(name).metric
+    if name == "glue/mnli":
+        assert data.load(tmp_path, task="glue/mnli-mm").dev["text"][0] == "one 20"
+    named = data.load(tmp_path, task=name, text=row_of(header, row, "two"), text2=row_of(header, row, "one"))  # fmt: skip
+    assert named.dev["text"][0] == "two 10"
+
+
+def row_of(header, row, start):
+    """Return the column whose value starts so."""
+    cells = dict(zip(row.split("\t"), header.split("\t"), strict=True))
+    return next(name for cell, name in cells.items() if cell.startswith(start))
+
+
+def test_the_files_of_clue_itself_are_json_lines_under_another_ending(tmp_path):
+    for split in ("train", "dev"):
+        rows = [
+            f'{{"label": "{100 + i % 2}", "label_desc": "x", "sentence": "{split} 新闻 {i}"}}'
+            for i in range(6)
+        ]
+        (tmp_path / f"{split}.json").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    (tmp_path / "test.json").write_text('{"id": 0, "sentence": "a"}\n')
+    (tmp_path / "labels.json").write_text('{"label": "100", "label_desc": "x"}\n')
+    found = data.load(tmp_path, task="clue/tnews")
+    assert found.labels == ("100", "101")
+    assert found.dev["text"][0] == "dev 新闻 0"
+    assert "test has no column `label` and is left out" in found.notes
+    assert len(data.load_rows(tmp_path / "dev.json", task="classification").train) == 6
+    (tmp_path / "train.json").write_text('{"label": "1", "sentence": "a"}\n{half\n')
+    with pytest.raises(DataError, match=r"train\.json line 2: not JSON"):
+        data.load(tmp_path, task="clue/tnews")
+
+
+@pytest.mark.parametrize("name", ["clue/cmrc2018", "clue/drcd"])
+def test_questions_by_name(tmp_path, name):
+    for split in ("train", "dev"):
+        asked = [
+            {
+                "context": f"{split}在北京{i}",
+                "qas": [
+                    {"id": str(i), "question": "在哪", "answers": [{"text": "北京", "answer_start": len(split) + 1}]}
+                ],
+            }
+            for i in range(4)
+        ]  # fmt: skip
+        layout = {"data": [{"title": "x", "paragraphs": asked}]}
+        (tmp_path / f"{split}.json").write_text(json.dumps(layout), encoding="utf-8")
+    found = data.load(tmp_path, task=name)
+    assert (found.task, found.metric) == ("answering", "answer_f1")
+    assert found.dev["text2"][0] == "dev在北京0"
