@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import TypeGuard
 
 import safetensors.torch
 from safetensors import SafetensorError
@@ -12,7 +13,7 @@ from torch import Tensor
 from tinybert.artifact import write_atomic
 from tinybert.errors import ArtifactError, ConfigError, near_miss
 
-__all__ = ["TransformerConfig", "layer_counts", "load_checkpoint", "save_checkpoint"]
+__all__ = ["TransformerConfig", "layer_counts", "load_checkpoint", "save_checkpoint", "whole"]
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -43,7 +44,8 @@ class TransformerConfig:
             value, least = getattr(self, field.name), int(field.name != "num_decoder_layers")
             if field.name != "dropout" and (not _is_whole(value) or value < least):
                 problems.append(f"{field.name} is {value!r}; wanted a whole number from {least}")
-        if isinstance(self.dropout, bool | str) or not 0 <= self.dropout < 1:
+        real = isinstance(self.dropout, int | float) and not isinstance(self.dropout, bool)
+        if not real or not 0 <= self.dropout < 1:
             problems.append(f"dropout is {self.dropout!r}; wanted 0 to below 1")
         if not problems and self.d_model % self.nhead:
             problems.append(f"d_model {self.d_model} is not a multiple of nhead {self.nhead}")
@@ -83,6 +85,20 @@ def layer_counts(both: int | None, encoder: int | None, decoder: int | None) -> 
                 "or num_layers=None and a count for each"
             )
     return both, decoder or 0
+
+
+def whole(name: str, value: object) -> int:
+    """Return a value that has to be an int.
+
+    Raises:
+        ConfigError: It is none.
+
+    >>> whole("d_model", 312)
+    312
+    """
+    if not _is_whole(value):
+        raise ConfigError(f"{name} is {value!r}; wanted a whole number")
+    return value
 
 
 def save_checkpoint(
@@ -162,6 +178,6 @@ def _read_config(path: Path) -> TransformerConfig:
         raise ConfigError(f"{path}: {error}") from error
 
 
-def _is_whole(value: object) -> bool:
+def _is_whole(value: object) -> TypeGuard[int]:
     """Whether a value is an int and no bool."""
     return isinstance(value, int) and not isinstance(value, bool)

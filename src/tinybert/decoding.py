@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from tinybert.checkpoint import whole
 from tinybert.errors import ConfigError
 
 __all__ = ["NextLogits", "beam_search", "check_search", "evaluating", "greedy_search"]
@@ -109,10 +110,10 @@ def check_search(
         ConfigError: An id is no token, or there is nothing to follow.
     """
     for name, value in (("start", start), ("end", end), ("pad", pad)):
-        if not 0 <= value < num_tokens:
+        if not 0 <= whole(name, value) < num_tokens:
             raise ConfigError(f"{name} is {value}; wanted 0 to {num_tokens - 1}")
     for name, value in (("max_length", max_length), ("beams", beams)):
-        if value < 1:
+        if whole(name, value) < 1:
             raise ConfigError(f"{name} is {value}; wanted at least 1")
 
 

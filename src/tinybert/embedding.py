@@ -109,6 +109,9 @@ class TiedEmbedding(nn.Module):
 
 def _check_shapes(tokens: Tensor, pad_mask: Tensor | None, name: str) -> None:
     """Refuse tokens and masks that cannot be read."""
+    for what, given in ((name, tokens), (f"{name}_pad_mask", pad_mask)):
+        if not isinstance(given, Tensor | None):
+            raise ShapeError(f"{what} is a {type(given).__name__}; wanted a tensor")
     shape = tuple(tokens.shape)
     if tokens.dtype not in (torch.int64, torch.int32) or tokens.dim() != 2 or 0 in shape:
         raise ShapeError(

@@ -9,7 +9,13 @@ from typing import Self, cast
 import torch
 from torch import Tensor, nn
 
-from tinybert.checkpoint import TransformerConfig, layer_counts, load_checkpoint, save_checkpoint
+from tinybert.checkpoint import (
+    TransformerConfig,
+    layer_counts,
+    load_checkpoint,
+    save_checkpoint,
+    whole,
+)
 from tinybert.decoding import (
     NextLogits,
     beam_search,
@@ -74,7 +80,7 @@ class TinyBERT(nn.Module):
         super().__init__()
         encoder, decoder = layer_counts(num_layers, num_encoder_layers, num_decoder_layers)
         self.config = TransformerConfig(
-            d_model=d_model,
+            d_model=whole("d_model", d_model),
             nhead=nhead,
             num_encoder_layers=encoder,
             num_decoder_layers=decoder,

@@ -97,9 +97,13 @@ def test_folders_that_are_none(tmp_path):
         ({"nhead": 3}, "d_model 16 is not a multiple of nhead 3"),
         ({"emb_dim": 7}, "emb_dim is 7; wanted an even number"),
         ({"d_model": 15, "nhead": 3}, "emb_dim is 15; wanted an even number"),
+        ({"dropout": None}, "dropout is None; wanted 0 to below 1"),
+        ({"d_model": "16"}, "^d_model is '16'; wanted a whole number$"),
+        ({"d_model": None}, "^d_model is None; wanted a whole number$"),
         ({"dropout": 1.0}, "dropout is 1.0; wanted 0 to below 1"),
         ({"dropout": -0.1, "num_tokens": 0}, "num_tokens is 0; .*; dropout is -0.1"),
-        ({"d_model": 16.0}, "d_model is 16.0; wanted a whole number from 1"),
+        ({"d_model": 16.0}, "d_model is 16.0; wanted a whole number"),
+        ({"d_model": 0}, "d_model is 0; wanted a whole number from 1"),
         ({"nhead": True}, "nhead is True; wanted a whole number from 1"),
         ({"dim_feedforward": 0}, "dim_feedforward is 0; wanted a whole number from 1"),
         ({"num_layers": -1}, "num_encoder_layers is -1; wanted a whole number from 1"),
@@ -146,6 +150,13 @@ def test_bad_inputs_are_named(inputs, error, message):
         make_pair()(given.pop("src"), given.pop("tgt"), **given)
 
 
+def test_lists_are_no_tensors():
+    with pytest.raises(ShapeError, match="src is a list; wanted a tensor"):
+        make()([[4, 5]])
+    with pytest.raises(ShapeError, match="src_pad_mask is a list; wanted a tensor"):
+        make()(ids(1, 2), src_pad_mask=[[False, True]])
+
+
 def test_no_decoder_no_target():
     model = make()
     message = r"the model has no decoder \(num_decoder_layers is 0\)"
@@ -163,6 +174,8 @@ def test_no_decoder_no_target():
         ({"pad": 99}, "pad is 99; wanted 0 to 29"),
         ({"max_length": 0}, "max_length is 0; wanted at least 1"),
         ({"beams": 0}, "beams is 0; wanted at least 1"),
+        ({"max_length": 2.5}, "max_length is 2.5; wanted a whole number"),
+        ({"start": None}, "start is None; wanted a whole number"),
     ],
 )
 def test_bad_search_settings_are_named(changes, message):

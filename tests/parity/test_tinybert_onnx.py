@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import tinybert
-from tinybert.errors import ArtifactError
+from tinybert.errors import ArtifactError, ConfigError
 from tinybert.ship import export_tinybert
 from tinybert.ship.export_tinybert import export_onnx
 
@@ -82,6 +82,11 @@ def test_padding_filled_with_anything_changes_nothing(exported):
 
 def test_folder_holds_one_file(exported):
     assert [path.name for path in exported[1].parent.iterdir()] == ["model.onnx"]
+
+
+def test_a_folder_is_no_file_to_write(exported, tmp_path):
+    with pytest.raises(ConfigError, match="is a folder; wanted a file to write"):
+        export_onnx(exported[0], tmp_path)
 
 
 def test_an_unlike_graph_is_refused_and_the_old_file_stays(exported, tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
-from tinybert.errors import ArtifactError
+from tinybert.errors import ArtifactError, ConfigError
 from tinybert.ship.export import OPSET
 from tinybert.tinybert import TinyBERT
 
@@ -40,9 +40,12 @@ def export_onnx(model: TinyBERT, path: str | Path) -> Path:
         The path.
 
     Raises:
+        ConfigError: ``path`` is a folder.
         ArtifactError: ONNX Runtime's logits differ from torch's by more than 0.001 of the largest.
     """
     target = Path(path)
+    if target.is_dir():
+        raise ConfigError(f"{target} is a folder; wanted a file to write, such as model.onnx")
     target.parent.mkdir(parents=True, exist_ok=True)
     graph = _Graph(deepcopy(model).cpu().float()).eval()
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
