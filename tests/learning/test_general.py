@@ -368,6 +368,15 @@ def test_encoders_that_do_not_fit_are_refused_before_any_training(settings, tmp_
     (strange / "tokenizer_config.json").write_text('{"pad_token": "[PAD]"}')
     with pytest.raises(ConfigError, match="its vocabulary is not the teacher's"):
         distill(recipes.load(None, settings | {"student.base": str(strange)}))
+    for file in strange.glob("tokenizer*.json"):
+        file.unlink()
+    ids = json.loads(words)["model"]["vocab"]
+    pieces = sorted(ids, key=ids.get)
+    (strange / "vocab.txt").write_text("\n".join(pieces))
+    check_base(student_settings(base=str(strange)), str(encoder), 16)
+    (strange / "vocab.txt").write_text("\n".join(["cat" if p == "film" else p for p in pieces]))
+    with pytest.raises(ConfigError, match="its vocabulary is not the teacher's"):
+        check_base(student_settings(base=str(strange)), str(encoder), 16)
     load_classifier(encoder, num_labels=3).save_pretrained(strange)
     with pytest.raises(ConfigError, match="it is a classifier; wanted an encoder as `tinybert"):
         distill(recipes.load(None, settings | {"student.base": str(strange)}))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from datasets import Dataset
 from torch import Tensor
 from transformers import PreTrainedModel, set_seed
 
-from tinybert.distill.infer import load_classifier, longest_input, resolve
+from tinybert.distill.infer import load_classifier, longest_input, resolve, save_tokenizer
 from tinybert.distill.prune import check_pruning
 from tinybert.distill.published import read_config
 from tinybert.distill.recipe import EncoderSettings, Recipe, StudentSettings
@@ -142,7 +143,7 @@ def check_base(settings: StudentSettings, teacher: str, max_length: int) -> None
         problems.append("it is a classifier; wanted an encoder as `tinybert general` writes it")
     if own.model_type != theirs.model_type:
         problems.append(f"it is a {own.model_type}, the teacher a {theirs.model_type}")
-    elif own.vocab_size != theirs.vocab_size or not _same_vocabulary(base, source):
+    elif own.vocab_size != theirs.vocab_size or not _same_vocabulary(base, source, own.vocab_size):
         problems.append("its vocabulary is not the teacher's")
     if max_length > longest_input(own):
         problems.append(f"max_length is {max_length}, it takes {longest_input(own)} tokens")
@@ -192,12 +193,23 @@ def _contradictions(settings: StudentSettings, config: Any) -> list[str]:
     return found
 
 
-def _same_vocabulary(base: str, teacher: str) -> bool:
+def _same_vocabulary(base: str, teacher: str, size: int) -> bool:
     """Whether two tokenizers give the same ids, as far as both lie on the disk."""
-    if not all((Path(place) / "tokenizer.json").is_file() for place in (base, teacher)):
-        return True
-    own, theirs = (Tokenizer(place, max_length=4).vocabulary for place in (base, teacher))
-    return own == theirs
+    own, theirs = _vocabulary(base, size), _vocabulary(teacher, size)
+    return own is None or theirs is None or own == theirs
+
+
+def _vocabulary(place: str, size: int) -> dict[str, int] | None:
+    """Return the ids of a folder's pieces, an older ``vocab.txt`` read too; None without either.
+
+    An older file's converter may add special tokens past the ``size`` rows of the embeddings.
+    """
+    if not any((Path(place) / name).is_file() for name in ("tokenizer.json", "vocab.txt")):
+        return None
+    with TemporaryDirectory() as spare:
+        save_tokenizer(place, spare)
+        found = Tokenizer(spare, max_length=4).vocabulary
+    return {piece: i for piece, i in found.items() if i < size}
 
 
 def _words(model: PreTrainedModel) -> Tensor:
