@@ -154,6 +154,14 @@ def test_damaged_safetensors_are_named(tmp_path):
         load_classifier(place)
 
 
+def test_a_file_of_a_model_is_no_model(tmp_path, monkeypatch):
+    bert(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for name in ("bert/config.json", "bert/model.safetensors"):
+        with pytest.raises(UnsupportedModelError, match=f"{name} is not a folder; wanted a model"):
+            load_classifier(name)
+
+
 def test_head_is_where_weights_and_config_say_so(tmp_path):
     model = classifier()
     yes = says(model.config, "BertForSequenceClassification")

@@ -81,7 +81,7 @@ def resolve(model: str | Path) -> str:
     path = Path(name)
     if path.is_dir():
         _check_folder(path)
-    elif path.is_absolute() or name.startswith("."):
+    elif path.exists() or path.is_absolute() or name.startswith("."):
         raise UnsupportedModelError(f"{name} is not a folder; wanted a model folder or a hub id")
     return name
 
