@@ -112,6 +112,28 @@ def test_recipe_takes_a_task_by_name():
     assert recipes.load(None, {"data.task": "glue/mrpc"}).data.source is None
 
 
+OFFICIAL = {
+    "matthews": {"glue/cola": 1},
+    "f1": {"glue/mrpc": 2, "glue/qqp": 2},
+    "pearson": {"glue/stsb": 2},
+    "answer_f1": {"clue/cmrc2018": 2, "clue/drcd": 2},
+    "accuracy": {
+        "glue/sst2": 1, "glue/mnli": 2, "glue/mnli-mm": 2, "glue/qnli": 2, "glue/rte": 2,
+        "glue/wnli": 2, "clue/afqmc": 2, "clue/tnews": 1, "clue/iflytek": 1, "clue/cmnli": 2,
+        "clue/ocnli": 2,
+    },
+}  # fmt: skip
+
+
+def test_every_task_has_its_official_metric_and_number_of_texts():
+    wanted = {name: (m, n) for m, tasks in OFFICIAL.items() for name, n in tasks.items()}
+    tasks = {name: benchmarks.find(name) for name in benchmarks.NAMES}
+    assert {n: (t.metric, 1 + (t.text2 is not None)) for n, t in tasks.items()} == wanted
+    for name, task in tasks.items():
+        suite, config = name.split("/")
+        assert task.hub.split("/")[1] == f"{suite}:{config.removesuffix('-mm')}"
+
+
 OWN = {
     "glue/mrpc": "Quality\t#1 ID\t#2 ID\t#1 String\t#2 String\n{label}\t1\t2\tone {i}\ttwo {i}\n",
     "glue/qqp": "id\tquestion1\tquestion2\tis_duplicate\n{i}\tone {i}\ttwo {i}\t{label}\n",

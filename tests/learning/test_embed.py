@@ -183,6 +183,23 @@ def test_layers_that_the_teacher_lacks_leave_the_folder_to_another_command(given
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["recipe.toml"]
 
 
+@pytest.mark.parametrize(("dev", "wanted"), [(True, "spearman"), (False, "cosine")])
+def test_pairs_choose_the_epoch_where_there_are_any(given, monkeypatch, dev, wanted):
+    class Stopped(Exception):
+        pass
+
+    def stop(*_, keep_best, evaluate, **__):
+        assert keep_best == wanted
+        assert wanted in evaluate()
+        raise Stopped
+
+    monkeypatch.setattr(training, "run_stage", stop)
+    if not dev:
+        del given["data.dev"]
+    with pytest.raises(Stopped):
+        run(given)
+
+
 def test_pairs_want_two_texts_and_a_number(tmp_path):
     path = tmp_path / "pairs.csv"
     path.write_text("sentence1,sentence2,score\na,b,1\nc,d,high\n")
