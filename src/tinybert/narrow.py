@@ -80,15 +80,17 @@ def _config(teacher: Any, hidden: int, heads: int | None, intermediate: int | No
     inner = min(int(teacher.encoder_ffn_dim), int(teacher.decoder_ffn_dim))
     heads = heads or max(1, hidden // 32)
     wanted = intermediate or min(4 * hidden, inner)
-    problems = []
-    if hidden > width:
-        problems.append(f"student.hidden is {hidden}; wanted at most {width}, the teacher's width")
+    problems, wide = [], []
     if hidden % heads:
         problems.append(f"{heads} heads do not divide the width {hidden}")
+    if hidden > width:
+        wide.append(f"student.hidden is {hidden}; wanted at most {width}, the teacher's width")
     if wanted > inner:
-        problems.append(f"student.intermediate is {wanted}; wanted at most {inner}, the teacher's")
+        wide.append(f"student.intermediate is {wanted}; wanted at most {inner}, the teacher's")
+    if wide:
+        problems.append(f'{"; ".join(wide)}; or give student.start = "random"')
     if problems:
-        raise ConfigError(f'{"; ".join(problems)}; or give student.start = "random"')
+        raise ConfigError("; ".join(problems))
     config = deepcopy(teacher)
     config.d_model = hidden
     for side in _SIDES:

@@ -101,6 +101,8 @@ def test_sizes_that_the_teacher_does_not_have():
         student_of(teacher, hidden=64, encoder_layers=1)
     with pytest.raises(ConfigError, match=r"3 heads do not divide .*; student.intermediate is 200"):
         student_of(teacher, hidden=16, heads=3, intermediate=200, encoder_layers=1)
+    with pytest.raises(ConfigError, match=r"3 heads do not divide the width 16$"):
+        student_of(teacher, hidden=16, heads=3, encoder_layers=1)
     with pytest.raises(
         ConfigError, match="4 layers were asked for; the teacher has 2; or give stu"
     ):

@@ -13,6 +13,7 @@ from tokenizers import models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from small_layouts import CONFIGS
+from small_writers import save_random_writer
 from tinybert.data import TaskData, save
 from tinybert.distill.trim import trim
 from tinybert.errors import ConfigError, UnsupportedModelError
@@ -190,6 +191,11 @@ def test_trim_refuses_what_it_cannot_trim(folder, tmp_path):
         trim(folder, tmp_path / "small")
     with pytest.raises(ConfigError, match="model is not an empty folder; choose another one"):
         trim(folder, folder, text=["x"])
+    writer = save_random_writer(tmp_path / "writer", "bart")
+    with pytest.raises(
+        UnsupportedModelError, match=r"writer-model has 0 tables .* an encoder of the BERT"
+    ):
+        trim(writer, tmp_path / "small", text=["x"])
     (folder / "config.json").write_text("{")
     with pytest.raises(UnsupportedModelError, match="model cannot be read: Expecting property"):
         trim(folder, tmp_path / "small", text=["x"])

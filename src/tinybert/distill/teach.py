@@ -213,8 +213,8 @@ def check_teacher(
         if found[main] <= floor:
             problems.append(
                 f"its dev {main} is {found[main]:.3f}, {_FLOORS.get(data.task, _FLOOR)} has "
-                f"{floor:.3f}; "
-                "fine-tune it first (`tinybert teach`)"
+                f"{floor:.3f}; fine-tune it first (`tinybert teach`) or, where it was just "
+                "taught, for more teacher.epochs"
             )
     if problems:
         raise ConfigError(f"teacher {name} cannot teach {data.name}: {'; '.join(problems)}")

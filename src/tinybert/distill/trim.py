@@ -67,7 +67,10 @@ def trim(
     weights, config, spec = _read(source)
     table = [name for name in weights if name.endswith(_TABLE)]
     if len(table) != 1:
-        raise UnsupportedModelError(f"{source} has {len(table)} tables of word embeddings, not one")
+        raise UnsupportedModelError(
+            f"{source} has {len(table)} tables of word embeddings (`*.{_TABLE}`); wanted one, as "
+            "in an encoder of the BERT family"
+        )
     needed = _needed(Tokenizer(source, max_length=512), _texts(source, text, column))
     cut = cut_vocabulary(spec, needed)
     old = weights[table[0]]
