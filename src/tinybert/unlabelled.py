@@ -83,8 +83,8 @@ def _read(path: Path, names: Sequence[str]) -> Dataset:
         return read_lines(path)
     if path.suffix not in SUFFIXES:
         wanted = ", ".join((".txt", *SUFFIXES))
-        found = f"ends in `{path.suffix}`" if path.is_file() else "does not exist"
-        raise DataError(f"{path} {found}; wanted one of {wanted}")
+        problem = f"ends in `{path.suffix}`" if path.is_file() else "does not exist"
+        raise DataError(f"{path} {problem}; wanted one of {wanted}")
     table = read_table(path)
     there = [name for name in table.column_names if name != "line"]
     ours = ["text", "text2"][: len(names)]

@@ -14,6 +14,7 @@ from tinybert import pairs as data_room
 from tinybert.artifact import write_atomic
 from tinybert.bart import LAYOUTS
 from tinybert.distill.beams import beam_texts, read_texts, top_tokens
+from tinybert.distill.copied import with_copied
 from tinybert.distill.folder import open_folder, versions
 from tinybert.distill.generated import TorchWriter
 from tinybert.distill.processes import first_alone, spoken_once
@@ -121,10 +122,12 @@ def load_data(recipe: Seq2SeqRecipe, say: Say) -> PairData:
         DataError: The data cannot be used.
     """
     settings = recipe.data.model_dump()
-    settings.pop("monolingual")
+    for name in ("monolingual", "copied"):
+        settings.pop(name)
     data = data_room.load_pairs(
         settings.pop("path"), task=recipe.task, seed=recipe.seed, **settings
     )
+    data = with_copied(data, recipe.data.copied, recipe.seed)
     counts = ", ".join(f"{name} {len(split):,}" for name, split in data.splits().items())
     say(f"data {data.name}: {counts}; {data.task}")
     for note in data.notes:

@@ -30,7 +30,9 @@ class PairSettings(Section):
     """Where the pairs are and which columns hold what (see ``pairs.load_pairs``).
 
     ``monolingual`` names files of further sources, one text a line or a column ``source`` of a
-    table: the teacher writes their targets.
+    table: the teacher writes their targets. ``copied`` adds pairs, so many as a share of train, in
+    which other numbers, names and addresses stand in place of those that both sides have, so that
+    a small model learns to copy them.
     """
 
     path: str = "helpdesk"
@@ -41,6 +43,7 @@ class PairSettings(Section):
     test: str | None = None
     dev_fraction: float = Field(0.1, gt=0, lt=0.9)
     monolingual: tuple[str, ...] = ()
+    copied: float = Field(0.0, ge=0, le=1)
 
     @field_validator("monolingual", mode="before")
     @classmethod
