@@ -101,11 +101,14 @@ def test_references_and_answers_count_by_the_recipe(run):
     learned, top = training._targets(
         recipe, load_writer(run / "teacher"), data, more, tokenizers, run / "stages", print
     )
-    count = len(data.train)
     assert top is None
-    assert list(learned["weight"]) == [0.8] * count + [1.0] * len(more) + [0.2] * count
-    names = tokenizers[1].encode([data.train[0]["target"]])[0][0][-3:]
-    assert learned["labels"][count + len(more)][-3:] == names
+    assert list(learned["weights"]) == [[0.8, 0.2]] * len(data.train) + [[1.0]] * len(more)
+    answers = beams.read_texts(run / "stages" / "beams.jsonl")
+    wanted = tokenizers[1].encode([answers[0], data.train[0]["target"]])[0]
+    assert learned[0]["labels"] == [
+        row[-len(own) :] for row, own in zip(wanted, learned[0]["labels"], strict=True)
+    ]
+    assert learned[0]["labels"] != [[], []]
 
 
 def test_the_artifact_translates(run):

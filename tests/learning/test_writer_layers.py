@@ -21,8 +21,8 @@ def teacher():
 @pytest.fixture
 def batch():
     rows = [
-        {"input_ids": [5, 6, 7, 8, 2], "labels": [9, 10, 2], "weight": 1.0},
-        {"input_ids": [11, 2], "labels": [12, 13, 14, 15, 2], "weight": 1.0},
+        {"input_ids": [5, 6, 7, 8, 2], "labels": [[9, 10, 2], [4, 2]], "weights": [1.0, 1.0]},
+        {"input_ids": [11, 2], "labels": [[12, 13, 14, 15, 2]], "weights": [1.0]},
     ]
     return Batches(pad=1, start=0)(rows)
 
@@ -40,7 +40,7 @@ def test_the_teacher_itself_is_no_distance_away(teacher, batch):
 
 def test_each_loss_has_its_weight(teacher, batch):
     student = shrink(teacher, [1], [1])
-    inputs = {n: batch[n] for n in ("input_ids", "attention_mask", "decoder_input_ids")}
+    inputs = {n: batch[n] for n in ("input_ids", "attention_mask", "source", "decoder_input_ids")}
     plain, weighted = (
         layers_of(teacher, student, **weights).losses(student, inputs, batch["pad_mask"])[1]
         for weights in ({}, {"hidden": 2.0, "cross_attention": 3.0})
@@ -54,10 +54,11 @@ def test_scores_are_those_of_eager_attention(teacher, batch):
     from tinybert.distill.writer_layers import _cross_scores
 
     teacher.set_attn_implementation("eager")
-    names = ("input_ids", "attention_mask", "decoder_input_ids")
+    given = {name: batch[name][batch["source"]] for name in ("input_ids", "attention_mask")}
+    given["decoder_input_ids"] = batch["decoder_input_ids"]
     with torch.no_grad(), _cross_scores(teacher) as scores:
-        out = teacher(**{name: batch[name] for name in names}, output_attentions=True)
-    hidden = (batch["attention_mask"] == 0)[:, None, None, :]
+        out = teacher(**given, output_attentions=True)
+    hidden = (given["attention_mask"] == 0)[:, None, None, :]
     for i, wanted in enumerate(out.cross_attentions):
         found = scores[i].masked_fill(hidden, -torch.inf).softmax(-1)
         assert torch.allclose(found, wanted, atol=1e-6)
@@ -69,7 +70,7 @@ def test_layers_are_learned_and_the_teacher_stays(teacher, batch):
     layers = layers_of(teacher, student)
     objective = WritingObjective(student, layers=layers)
     assert not any("teacher" in name for name in objective.state_dict())
-    inputs = {n: batch[n] for n in ("input_ids", "attention_mask", "decoder_input_ids")}
+    inputs = {n: batch[n] for n in ("input_ids", "attention_mask", "source", "decoder_input_ids")}
     optimizer = torch.optim.Adam(objective.parameters(), lr=3e-3)
     sums = []
     for _ in range(25):

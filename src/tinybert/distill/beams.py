@@ -13,9 +13,10 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from tinybert.bart import vocabulary_sizes
+from tinybert.distill.forward import real_logits
 from tinybert.distill.generated import TorchWriter
 from tinybert.distill.infer import batches_by_length
-from tinybert.distill.writing import Batches, Top, real_logits
+from tinybert.distill.writing import Batches, Top
 from tinybert.runtime.generation import Decoding, Generator
 
 __all__ = ["beam_texts", "read_texts", "top_tokens"]
@@ -70,7 +71,7 @@ def top_tokens(
     count: int,
     pad: int,
     start: int,
-    batch_size: int = 64,
+    batch_size: int = 32,
 ) -> Top:
     """Return the teacher's likeliest next tokens for the targets of all rows, computed once.
 
@@ -80,12 +81,12 @@ def top_tokens(
         path: Stem of the two files that keep them.
         count: K.
         pad, start: Token ids of padding and of the decoder's start.
-        batch_size: Rows that run together.
+        batch_size: Sources that run together.
     """
     files = [Path(f"{path}-{name}.npy") for name in ("ids", "probabilities")]
     if not all(file.is_file() for file in files):
-        labels = [len(row) for row in rows["labels"]]
-        shape = (sum(labels), min(count, vocabulary_sizes(teacher)[1]))
+        places = sum(len(one) for row in rows["labels"] for one in row)
+        shape = (places, min(count, vocabulary_sizes(teacher)[1]))
         ids, probabilities = np.zeros(shape, np.int32), np.zeros(shape, np.float16)
         collate = Batches(pad, start)
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -94,15 +95,18 @@ def top_tokens(
         for picked in batches_by_length(list(rows["order"]), batch_size):
             given = [rows[i] for i in picked]
             batch = collate(given)
-            names = ("input_ids", "attention_mask", "decoder_input_ids")
+            names = ("input_ids", "attention_mask", "source", "decoder_input_ids")
             inputs = {name: batch[name].to(device) for name in names}
             with torch.inference_mode():
                 logits = real_logits(teacher, inputs, ~batch["pad_mask"].to(device))
                 top = logits.float().softmax(dim=-1).topk(shape[1], dim=-1)
-            spans = [np.arange(len(row["labels"])) + row["place"] for row in given]
-            places = np.concatenate(spans)
-            ids[places] = top.indices.cpu().numpy()
-            probabilities[places] = top.values.cpu().numpy()
+            spans = [
+                np.arange(len(one)) + place
+                for row in given
+                for one, place in zip(row["labels"], row["places"], strict=True)
+            ]
+            ids[np.concatenate(spans)] = top.indices.cpu().numpy()
+            probabilities[np.concatenate(spans)] = top.values.cpu().numpy()
         network.to("cpu")
         found: tuple[npt.NDArray[Any], ...] = ids, probabilities
         for file, values in zip(files, found, strict=True):

@@ -216,8 +216,8 @@ def _taught(
     train = data.train
     learned = rows(
         list(train["source"]),
-        list(train["target"]),
-        [1.0] * len(train),
+        [[text] for text in train["target"]],
+        [[1.0]] * len(train),
         tokenizers,
         teacher,
     )
@@ -246,25 +246,22 @@ def _targets(
 ) -> tuple[Dataset, Top | None]:
     """Return what the student learns from: rows, and the teacher's next tokens for them."""
     share = recipe.targets.references
-    given = list(data.train["source"])
-    sources: list[str] = []
-    targets: list[str] = []
-    weights: list[float] = []
+    sources = [*data.train["source"], *(more if share < 1 else ())]
+    targets: list[list[tuple[str, float]]] = [[] for _ in sources]
     if share < 1:
-        sources = [*given, *more]
         with first_alone() as first:
             if first and not (stages / _BEAMS).is_file():
                 _ask(recipe, teacher, sources, tokenizers, stages, say)
-        targets = read_texts(stages / _BEAMS)
-        weights = [1 - share] * len(given) + [1.0] * len(more)
+        for i, text in enumerate(read_texts(stages / _BEAMS)):
+            targets[i].append((text, 1 - share if i < len(data.train) else 1.0))
     if share > 0:
-        sources, targets = [*sources, *given], [*targets, *data.train["target"]]
-        weights += [share] * len(given)
-    kept = [i for i, text in enumerate(targets) if text.strip()]
+        for i, text in enumerate(data.train["target"]):
+            targets[i].append((text, share))
+    kept = [[(text, weight) for text, weight in row if text.strip()] for row in targets]
     learned = rows(
-        [sources[i] for i in kept],
-        [targets[i] for i in kept],
-        [weights[i] for i in kept],
+        [source for source, row in zip(sources, kept, strict=True) if row],
+        [[text for text, _ in row] for row in kept if row],
+        [[weight for _, weight in row] for row in kept if row],
         tokenizers,
         teacher,
     )
@@ -317,7 +314,8 @@ def _train(
     data: PairData,
     measure: Callable[[], dict[str, float]],
 ) -> None:
-    """Train a model by its settings."""
+    """Train a model by its settings; a batch counts targets, however many a source has."""
+    most = max(len(row) for row in learned["labels"])
     run_stage(
         place,
         objective,
@@ -326,6 +324,7 @@ def _train(
         schedule_of(
             settings,
             recipe,
+            batch_size=max(1, settings.batch_size // most),
             decay="inverse_sqrt",
             average=settings.average,
             patience=settings.patience,

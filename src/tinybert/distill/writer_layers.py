@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from tinybert.distill.forward import encode_once
 from tinybert.errors import ConfigError
 from tinybert.losses.cross_attention import cross_attention_loss
 from tinybert.losses.hidden import hidden_loss
@@ -65,8 +66,8 @@ class WriterLayers:
 
         Args:
             student: The student.
-            inputs: ``input_ids``, ``attention_mask`` (B, S), ``decoder_input_ids`` (B, T).
-            pad_mask: Bool (B, T), True on padding of the targets.
+            inputs: As for ``forward.encode_once``.
+            pad_mask: Bool (R, T), True on padding of the targets.
 
         Returns:
             What the student gave, and the losses by name, with their weights in them.
@@ -76,9 +77,9 @@ class WriterLayers:
             teacher.to(pad_mask.device)
         teacher.eval()
         with torch.no_grad(), _cross_scores(self._teacher) as wanted:
-            target = teacher(**inputs, use_cache=False, output_hidden_states=True)
+            target = _run(self._teacher, inputs)
         with _cross_scores(student) as found:
-            out = student(**inputs, use_cache=False, output_hidden_states=True)
+            out = _run(student, inputs)
         pads = {"encoder": inputs["attention_mask"] == 0, "decoder": pad_mask}
         losses = {}
         if self._hidden:
@@ -90,12 +91,20 @@ class WriterLayers:
                 ]
                 losses[f"{part}_hidden"] = self._hidden * torch.stack(each).mean() / len(_PARTS)
         if self._cross:
+            unseen = pads["encoder"].index_select(0, inputs["source"])
             each = [
-                cross_attention_loss(found[m], wanted[g - 1], pads["decoder"], pads["encoder"])
+                cross_attention_loss(found[m], wanted[g - 1], pad_mask, unseen)
                 for m, g in enumerate(self._maps["decoder"])
             ]
             losses["cross_attention"] = self._cross * torch.stack(each).mean()
         return out, losses
+
+
+def _run(model: PreTrainedModel, inputs: Mapping[str, Tensor]) -> Any:
+    """Return what a model gives for a batch, the outputs of its layers with it."""
+    network: Any = model
+    given = encode_once(model, inputs, output_hidden_states=True)
+    return network(**given, use_cache=False, output_hidden_states=True)
 
 
 @contextmanager

@@ -4,19 +4,19 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from datasets import Dataset
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from tinybert import text_metrics
-from tinybert.bart import LAYOUTS, has_two_tables
+from tinybert.bart import has_two_tables
 from tinybert.ctranslate import token_lists, write_ctranslate2
+from tinybert.distill.forward import real_logits
 from tinybert.distill.writer_layers import WriterLayers
 from tinybert.losses.sequence import log_probabilities, next_token_loss, smoothed_loss
 from tinybert.pairs import PairData
@@ -30,7 +30,6 @@ __all__ = [
     "dev_quality",
     "open_model",
     "prefix_of",
-    "real_logits",
     "rows",
 ]
 
@@ -55,48 +54,53 @@ class Top:
 
 def rows(
     sources: Sequence[str],
-    targets: Sequence[str],
-    weights: Sequence[float],
+    targets: Sequence[Sequence[str]],
+    weights: Sequence[Sequence[float]],
     tokenizers: tuple[Tokenizer, Tokenizer],
     model: PreTrainedModel,
 ) -> Dataset:
     """Return rows to learn from.
 
     Args:
-        sources, targets: N texts each.
-        weights: What each pair counts.
+        sources: N texts.
+        targets: What shall be written for each: one text or several.
+        weights: What each target counts.
         tokenizers: Of sources and of targets; they differ in their limits.
         model: Says what its decoder begins with, which a target does not repeat, and what every
             target begins with, such as a language's token.
 
     Returns:
-        Columns ``input_ids``, ``labels``, ``weight``, ``length``, ``order``, by which rows of like
-        targets and sources are neighbors, and ``place``: where the row's tokens begin among the W
-        places of all targets.
+        Columns ``input_ids``; of each target ``labels``, ``weights`` and ``places``: where its
+        tokens begin among the W places of all targets; ``length``, and ``order``, by which rows of
+        like targets and sources are neighbors.
     """
     ids = tokenizers[0].encode(list(sources))[0]
-    labels = tokenizers[1].encode(list(targets))[0]
-    start = int(model.config.decoder_start_token_id)
-    forced = getattr(model.generation_config, "forced_bos_token_id", None)
-    if forced is not None:
-        before = len(tokenizers[1].frame()[0])
-        room = tokenizers[1].max_length - 2
-        labels = [[int(forced), *row[before:-1][:room], row[-1]] for row in labels]
-    labels = [row[1:] if row[:1] == [start] else row for row in labels]
-    longest = 1 + max((len(row) for row in [*ids, *labels]), default=0)
-    ends = np.cumsum([len(row) for row in labels])
+    flat = iter(_labels([text for row in targets for text in row], tokenizers[1], model))
+    labels = [[next(flat) for _ in row] for row in targets]
+    sides = [(len(own), max(map(len, row))) for own, row in zip(ids, labels, strict=True)]
+    longest = 1 + max((max(pair) for pair in sides), default=0)
+    ends = iter(np.cumsum([len(one) for row in labels for one in row]))
     columns = {
         "input_ids": ids,
         "labels": labels,
-        "weight": list(weights),
-        "length": [len(a) + len(b) for a, b in zip(ids, labels, strict=True)],
-        "order": [
-            max(len(a), len(b)) * longest + min(len(a), len(b))
-            for a, b in zip(ids, labels, strict=True)
-        ],
-        "place": [int(end) - len(row) for end, row in zip(ends, labels, strict=True)],
+        "weights": [list(row) for row in weights],
+        "places": [[int(next(ends)) - len(one) for one in row] for row in labels],
+        "length": [len(own) + sum(map(len, row)) for own, row in zip(ids, labels, strict=True)],
+        "order": [max(pair) * longest + min(pair) for pair in sides],
     }
     return Dataset.from_dict(columns)
+
+
+def _labels(texts: list[str], tokenizer: Tokenizer, model: PreTrainedModel) -> list[list[int]]:
+    """Return the next tokens of targets."""
+    start = int(model.config.decoder_start_token_id)
+    forced = getattr(model.generation_config, "forced_bos_token_id", None)
+    labels = tokenizer.encode(texts)[0]
+    if forced is not None:
+        before = len(tokenizer.frame()[0])
+        room = tokenizer.max_length - 2
+        labels = [[int(forced), *row[before:-1][:room], row[-1]] for row in labels]
+    return [row[1:] if row[:1] == [start] else row for row in labels]
 
 
 class Batches:
@@ -112,10 +116,14 @@ class Batches:
         self._pad, self._start, self._top = pad, start, top
 
     def __call__(self, batch: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
-        """Return a batch of B rows, padded to the longest source and the longest target."""
+        """Return a batch of B sources and their R targets, padded to the longest of each.
+
+        ``source``, int64 (R,), says which source each target belongs to.
+        """
         ids = _padded([row["input_ids"] for row in batch], self._pad)
-        labels = _padded([row["labels"] for row in batch], self._pad)
-        lengths = torch.tensor([len(row["labels"]) for row in batch])
+        targets = [one for row in batch for one in row["labels"]]
+        labels = _padded(targets, self._pad)
+        lengths = torch.tensor([len(one) for one in targets])
         before = torch.full_like(labels[:, :1], self._start)
         source_lengths = torch.tensor([len(row["input_ids"]) for row in batch])
         found = {
@@ -124,14 +132,16 @@ class Batches:
             "decoder_input_ids": torch.cat([before, labels[:, :-1]], dim=1),
             "labels": labels,
             "pad_mask": torch.arange(labels.shape[1]) >= lengths[:, None],
-            "weights": torch.tensor([float(row["weight"]) for row in batch]),
+            "source": torch.tensor([i for i, row in enumerate(batch) for _ in row["labels"]]),
+            "weights": torch.tensor([float(one) for row in batch for one in row["weights"]]),
         }
         if self._top is not None:
             shape = (*labels.shape, self._top.ids.shape[1])
             tops = torch.zeros(shape, dtype=torch.int64), torch.ones(shape)
-            for i, row in enumerate(batch):
-                span = slice(row["place"], row["place"] + len(row["labels"]))
-                count = len(row["labels"])
+            places = [one for row in batch for one in row["places"]]
+            for i, (place, one) in enumerate(zip(places, targets, strict=True)):
+                count = len(one)
+                span = slice(place, place + count)
                 tops[0][i, :count] = torch.from_numpy(self._top.ids[span].astype(np.int64))
                 given = self._top.probabilities[span].astype(np.float32)
                 tops[1][i, :count] = torch.from_numpy(given)
@@ -175,11 +185,12 @@ class WritingObjective(nn.Module):
         """Return the loss.
 
         Args:
-            labels: Int64 (B, T), the next tokens.
-            pad_mask: Bool (B, T), True on padding.
-            weights: Float (B,), what each text counts.
-            top_ids, top_probabilities: Int64 and float (B, T, K), the teacher's likeliest tokens.
-            inputs: ``input_ids``, ``attention_mask`` (B, S), ``decoder_input_ids`` (B, T).
+            labels: Int64 (R, T), the next tokens.
+            pad_mask: Bool (R, T), True on padding.
+            weights: Float (R,), what each target counts.
+            top_ids, top_probabilities: Int64 and float (R, T, K), the teacher's likeliest tokens.
+            inputs: ``input_ids``, ``attention_mask`` (B, S), ``source`` (R,), ``decoder_input_ids``
+                (R, T).
         """
         real = ~pad_mask
         more: dict[str, Tensor] = {}
@@ -224,22 +235,6 @@ class WritingObjective(nn.Module):
             raise RuntimeError(f"weights are missing: {', '.join(missing)}")
         found = super().load_state_dict(state_dict, strict=False, assign=assign)
         return type(found)(missing, found.unexpected_keys)
-
-
-def real_logits(model: PreTrainedModel, inputs: Mapping[str, Tensor], real: Tensor) -> Tensor:
-    """Return a model's logits, float (N, V), at the N places of its decoder that are ``real``.
-
-    Args:
-        model: The encoder-decoder; one of BART's layout computes none for the other places.
-        inputs: ``input_ids``, ``attention_mask`` (B, S), ``decoder_input_ids`` (B, T).
-        real: Bool (B, T).
-    """
-    parts: Any = model
-    if model.config.model_type not in LAYOUTS:
-        return cast("Tensor", parts(**inputs, use_cache=False).logits[real])
-    states = parts.model(**inputs, use_cache=False).last_hidden_state[real]
-    bias = getattr(model, "final_logits_bias", None)
-    return F.linear(states, parts.lm_head.weight, None if bias is None else bias[0])
 
 
 def open_model(
