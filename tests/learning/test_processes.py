@@ -1,8 +1,9 @@
 """Steps that the first of several processes takes for all."""
 
 import pytest
+import torch
 
-from tinybert.distill import processes
+from tinybert.distill import processes, trainer
 
 
 @pytest.fixture
@@ -57,3 +58,14 @@ def test_a_process_of_its_own_waits_for_nobody(waits, monkeypatch):
     with processes.first_alone() as first:
         assert first
     assert not waits
+
+
+def test_a_process_trains_on_one_device(tmp_path):
+    from transformers import TrainingArguments
+
+    given = TrainingArguments(output_dir=str(tmp_path), per_device_train_batch_size=4)
+    assert given.n_gpu == 0 or torch.cuda.is_available()
+    given._n_gpu = 3
+    assert given.train_batch_size == 12
+    found = trainer._with_one_device(given)
+    assert (found.n_gpu, found.train_batch_size) == (1, 4)

@@ -170,7 +170,7 @@ def _arguments(
     else:
         span = math.ceil(len(dataset) / (schedule.batch_size * processes.count()))
     every = min(span, schedule.every)
-    return TrainingArguments(
+    found = TrainingArguments(
         output_dir=str(place),
         learning_rate=schedule.learning_rate,
         per_device_train_batch_size=schedule.batch_size,
@@ -183,6 +183,18 @@ def _arguments(
         **_measuring(every, measured, keep_best, schedule.average),
         **_ALWAYS,
     )
+    return _with_one_device(found)
+
+
+def _with_one_device(arguments: TrainingArguments) -> TrainingArguments:
+    """Keep the library from cutting batches apart for the GPUs of one process.
+
+    What belongs together in a batch (targets and their source, a text and what is known of it)
+    would be torn. Several GPUs are used by as many processes.
+    """
+    if arguments.n_gpu > 1:
+        arguments._n_gpu = 1
+    return arguments
 
 
 def _measuring(every: int, measured: bool, keep_best: str | None, average: int) -> dict[str, Any]:
