@@ -71,6 +71,21 @@ def test_speeds_that_are_told_were_measured(name):
     ]
 
 
+@pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md"])
+def test_what_translations_are_said_to_keep_was_measured(name):
+    import _results
+
+    rows = {row["system"]: row for row in _results.read_all("seq2seq")["multi30k"]["rows"]}
+    beams = _results.read_all("writing")["multi30k-0"]["rows"]
+    own, whole = rows["int8"], rows["teacher"]["bleu"]
+    said = {f"{own['bleu']:.1f} BLEU", f"{own['mb']:.1f} MB", f"{100 * own['bleu'] / whole:.1f} %"}
+    text = (ROOT / name).read_text(encoding="utf-8")
+    (line,) = (part for part in re.split(r"\n- ", text) if "tinybert seq2seq" in part)
+    assert set(re.findall(r"[\d.]+ (?:BLEU|MB|%)", line)) == said
+    faster = min(row["faster_than_teacher_torch"] for row in beams)
+    assert re.search(r"(\d+) (?:times as fast|倍)", line).group(1) == f"{faster:.0f}"
+
+
 def test_tables_from_results(tables, tmp_path, monkeypatch):
     import _results
 
