@@ -27,12 +27,23 @@ __all__ = [
     "set_dropout",
     "set_epsilon",
     "shrink",
+    "usual_heads",
     "vocabulary_sizes",
 ]
 
 LAYOUTS = ("bart", "m2m_100", "marian", "mbart")
 _OFFSET = 2
 _SPREAD = 0.5  # of the weights, times the square root of the width
+
+
+def usual_heads(width: int) -> int:
+    """Return how many heads to give a width: of its divisors the one nearest to 32 numbers a head.
+
+    >>> usual_heads(128), usual_heads(168), usual_heads(312), usual_heads(8)
+    (4, 6, 12, 1)
+    """
+    divisors = [heads for heads in range(1, width + 1) if width % heads == 0]
+    return min(divisors, key=lambda heads: abs(width / heads - 32))
 
 
 def new_writer(
@@ -57,7 +68,7 @@ def new_writer(
             its positions are sines and cosines.
         layers: Of the encoder and of the decoder.
         hidden: D.
-        heads: A divisor of D; None takes one for each 32 numbers.
+        heads: A divisor of D; None takes ``usual_heads``.
         intermediate: Feed-forward width; None takes 4·D.
         positions: Longest source and target in tokens.
         dropout: 0..1.
@@ -68,7 +79,7 @@ def new_writer(
     Raises:
         ConfigError: The heads do not divide the width.
     """
-    heads = heads or max(1, hidden // 32)
+    heads = heads or usual_heads(hidden)
     if hidden % heads:
         raise ConfigError(f"{heads} heads do not divide the width {hidden}")
     inner = intermediate or 4 * hidden

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModelForSeq2SeqLM, PreTrainedModel
 
-from tinybert.bart import has_two_tables
+from tinybert.bart import has_two_tables, usual_heads
 from tinybert.errors import ConfigError
 from tinybert.projection import (
     aligned_basis,
@@ -47,7 +47,7 @@ def narrow_writer(
         teacher: A BART or a Marian model; it stays as it is.
         encoder_layers, decoder_layers: Teacher layers to keep, counted from 0.
         hidden: D, at most the teacher's width E.
-        heads: A divisor of D; None takes one for each 32 numbers.
+        heads: A divisor of D; None takes ``bart.usual_heads``.
         intermediate: Feed-forward width; None takes 4·D, or the teacher's if that is less.
 
     Raises:
@@ -78,7 +78,7 @@ def _config(teacher: Any, hidden: int, heads: int | None, intermediate: int | No
     """Check the sizes, all at once, and return the student's config."""
     width = int(teacher.d_model)
     inner = min(int(teacher.encoder_ffn_dim), int(teacher.decoder_ffn_dim))
-    heads = heads or max(1, hidden // 32)
+    heads = heads or usual_heads(hidden)
     wanted = intermediate or min(4 * hidden, inner)
     problems, wide = [], []
     if hidden % heads:

@@ -346,6 +346,18 @@ def test_a_bert_begins_a_teacher_and_its_student_summarizes(tmp_path, wide_encod
         "targets.word_level": 0.0,
         "ship.max_drop": 100,
     }
+    too_large = {
+        "student.heads": 3,
+        "max_length": 10**4,
+        "student.intermediate": 10**4,
+        "student.encoder_layers": 9,
+    }
+    narrow = {"training.hidden": 0.0, "training.cross_attention": 0.0, "student.hidden": 20}
+    for name, value in too_large.items():
+        wrong = settings(tmp_path, **more, **narrow) | {name: value}
+        with pytest.raises(ConfigError, match=str(value)):
+            seq2seq(seq2seq_recipe.load(None, wrong), lambda _: None)
+        assert not (tmp_path / "run").exists()
     run = seq2seq(seq2seq_recipe.load(None, settings(tmp_path, **more)), lambda _: None)
     model = tinybert.load(run / "artifact", threads=1)
     assert isinstance(model, Summarizer)

@@ -22,13 +22,13 @@ from tinybert.distill.seq2seq_recipe import Seq2SeqRecipe, WriterTraining
 from tinybert.distill.trainer import run_stage, schedule_of
 from tinybert.distill.writer_layers import WriterLayers
 from tinybert.distill.writers import (
+    check_sizes,
     force_token,
     load_writer,
     make_student,
     new_teacher,
     open_vocabulary,
     save_writer,
-    small_teacher,
     write_vocabulary,
 )
 from tinybert.distill.writing import (
@@ -175,8 +175,8 @@ def _given(recipe: Seq2SeqRecipe) -> PreTrainedModel | None:
         return found
     if student.hidden is not None:
         _refuse_layers(recipe)
-    if settings.bert is None:
-        make_student(recipe, small_teacher(settings))
+    if not (Path(recipe.out) / "teacher" / "config.json").is_file():
+        check_sizes(recipe)
     return None
 
 

@@ -32,6 +32,7 @@ from tinybert.subwords import train_tokenizer
 from tinybert.text import Tokenizer
 
 __all__ = [
+    "check_sizes",
     "copy_vocabulary",
     "force_token",
     "load_writer",
@@ -40,7 +41,6 @@ __all__ = [
     "new_teacher",
     "open_vocabulary",
     "save_writer",
-    "small_teacher",
     "write_vocabulary",
     "writes_texts",
 ]
@@ -214,18 +214,7 @@ def new_teacher(recipe: Seq2SeqRecipe, tokenizers: tuple[Tokenizer, Tokenizer]) 
     eos = _token(tokenizer, "</s>", "[SEP]")
     longest = max(recipe.max_length, recipe.max_target)
     if settings.bert is not None:
-        classifier = load_classifier(settings.bert)
-        encoder: Any = layout_of(classifier.config).encoder(classifier)
-        count = int(encoder.config.num_hidden_layers)
-        if longest > encoder.config.max_position_embeddings:
-            raise ConfigError(
-                f"max_length or max_target is {longest}, {settings.bert} takes "
-                f"{encoder.config.max_position_embeddings} tokens"
-            )
-        layers = choose_layers(min(settings.decoder_layers, count), count)
-        return from_bert(
-            encoder, decoder_layers=layers, start=start, eos=eos, dropout=settings.dropout
-        )
+        return _begun_as_bert(settings, longest, start, eos)
     sizes = (tokenizer.vocab_size, tokenizers[1].vocab_size)
     return new_writer(
         sizes[0] if settings.shared_vocabulary else sizes,
@@ -242,13 +231,33 @@ def new_teacher(recipe: Seq2SeqRecipe, tokenizers: tuple[Tokenizer, Tokenizer]) 
     )
 
 
-def small_teacher(settings: WriterTeacher) -> PreTrainedModel:
-    """Return a teacher of the sizes that are wanted but for its vocabulary, to check a student by.
+def _begun_as_bert(settings: WriterTeacher, longest: int, start: int, eos: int) -> PreTrainedModel:
+    """Return a teacher that begins as the recipe's BERT."""
+    classifier = load_classifier(str(settings.bert))
+    encoder: Any = layout_of(classifier.config).encoder(classifier)
+    count = int(encoder.config.num_hidden_layers)
+    if longest > encoder.config.max_position_embeddings:
+        raise ConfigError(
+            f"max_length or max_target is {longest}, {settings.bert} takes "
+            f"{encoder.config.max_position_embeddings} tokens"
+        )
+    layers = choose_layers(min(settings.decoder_layers, count), count)
+    return from_bert(encoder, decoder_layers=layers, start=start, eos=eos, dropout=settings.dropout)
+
+
+def check_sizes(recipe: Seq2SeqRecipe) -> None:
+    """Refuse a student that the teacher which will be trained could not have.
 
     Raises:
-        ConfigError: The heads do not divide the width.
+        ConfigError: Sizes that do not fit each other, or texts longer than the BERT's positions.
+        UnsupportedModelError: No BERT.
     """
-    return new_writer(
+    settings = recipe.teacher
+    if settings.bert is not None:
+        longest = max(recipe.max_length, recipe.max_target)
+        make_student(recipe, _begun_as_bert(settings, longest, 0, 0))
+        return
+    teacher = new_writer(
         4,
         layers=(settings.encoder_layers, settings.decoder_layers),
         hidden=settings.hidden,
@@ -259,6 +268,7 @@ def small_teacher(settings: WriterTeacher) -> PreTrainedModel:
         pad=1,
         eos=2,
     )
+    make_student(recipe, teacher)
 
 
 def make_student(recipe: Seq2SeqRecipe, teacher: PreTrainedModel) -> PreTrainedModel:
