@@ -86,3 +86,27 @@ except tinybert.MissingExtraError as error:
     assert done.stdout == (
         "tinybert.datasets needs the package `datasets`; run: pip install 'tinybert[train]'\n"
     ), done.stderr
+
+
+def test_training_needs_what_writes_texts_only_where_texts_are_written():
+    """``make demo`` installs neither CTranslate2 nor anything that measures translations."""
+    code = """
+import importlib, pkgutil
+import tinybert
+needed = []
+for package in ("tinybert", "tinybert.distill", "tinybert.ship"):
+    for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
+        try:
+            importlib.import_module(f"{package}.{module.name}")
+        except ImportError as error:
+            assert "ctranslate2 is blocked" in str(error), (module.name, error)
+            needed.append(f"{package}.{module.name}")
+print(*sorted(needed))
+"""
+    done = run(code, blocked=("ctranslate2",))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [
+        "tinybert.ctranslate",
+        *(f"tinybert.distill.{name}" for name in ("beams", "seq2seq", "writing")),
+        *(f"tinybert.ship.{name}" for name in ("writer", "writing")),
+    ]

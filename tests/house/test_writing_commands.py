@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 import tinybert
-from tinybert import cli, ship
+from tinybert import cli
 from tinybert import writing as command
 from tinybert.ship import writing
 
@@ -24,10 +24,7 @@ def recipes(monkeypatch, shown):
     """Return the recipes that reach the training of a student that writes."""
     seen = []
     monkeypatch.setattr(command, "show_report", lambda path, **_: shown.append(path))
-    for module in (ship, writing):
-        monkeypatch.setattr(
-            module, "seq2seq", lambda recipe, *_: seen.append(recipe) or Path("run")
-        )
+    monkeypatch.setattr(writing, "seq2seq", lambda recipe, *_: seen.append(recipe) or Path("run"))
     return seen
 
 

@@ -43,7 +43,9 @@ class _CallablePackage(ModuleType):
             overrides |= {f"{section}.{n}".rstrip("."): value for n, value in named.items()}
         path = None if isinstance(recipe, Mapping) else recipe
         if seq2seq_recipe.writes(path, overrides.get("task")):
-            return ship.seq2seq(seq2seq_recipe.load(path, overrides), say)
+            from tinybert.ship.writing import seq2seq
+
+            return seq2seq(seq2seq_recipe.load(path, overrides), say)
         from tinybert.distill.recipe import load
 
         return ship.distill(load(path, overrides), say)

@@ -2,6 +2,5 @@
 
 from tinybert.ship.pipeline import distill, ship
 from tinybert.ship.planner import plan
-from tinybert.ship.writing import seq2seq
 
-__all__ = ["distill", "plan", "seq2seq", "ship"]
+__all__ = ["distill", "plan", "ship"]
