@@ -63,7 +63,8 @@ def choose_columns(
         raw: Splits of a source by name.
         source: What an error calls them.
         text, text2, label: Given names; None finds the usual ones.
-        task: One of ``labels.TASKS``, or ``auto``.
+        task: One of ``labels.TASKS``, or ``auto``: answering where there are questions, contexts
+            and answers, tagging where texts are lists of words.
 
     Raises:
         DataError: A column is missing, ranking lacks its second text, or tagging has one.

@@ -145,33 +145,25 @@ def load(
     """Read labelled texts and prepare them for training.
 
     Args:
-        source: ``helpdesk``; a CSV, TSV, JSONL or Parquet file, one of tagged words (see
-            ``conll.read_conll``) or of questions (``squad.read_squad``); a folder with train, dev
+        source: ``helpdesk``; a CSV, TSV, JSONL or Parquet file, one of tagged words
+            (``conll.read_conll``) or of questions (``squad.read_squad``); a folder with train, dev
             and test files; a data set saved by ``datasets``; or a Hugging Face id, ``id:config`` if
             needed. None takes the named task's own data, or else ``helpdesk``.
-        text, text2, label: Column names; None finds them by the usual names. ``label`` may name
-            several columns of 0 and 1 with commas between: one a label, any number of which a text
-            may carry.
-        label_separator: Stands between the labels of a text that carries several, where they are
-            no lists.
-        task: ``classification`` (one label a text), ``multilabel`` (any number), ``regression``,
-            ``ranking`` (relevance 0..1 of a passage, the second text, for a query), ``tagging`` (a
-            tag for each word), ``answering`` (the span of a context that answers a question), or
-            ``auto``: answering where there are questions, contexts and answers, tagging where texts
-            are lists of words, several labels where they are lists, regression where they are
-            numbers that are not all whole; or a GLUE or CLUE task by name, such as ``glue/mrpc``:
-            its columns, its metric and, without a source, its data.
+        text, text2, label: Column names; None finds them by the usual names. Several columns of 0
+            and 1 with commas between are labels of which a text may carry any number.
+        label_separator: Stands between several labels of a text, where they are no lists.
+        task: One of ``labels.TASKS``; ``auto``, told by the columns (``columns.choose_columns``) or
+            the labels (``labels.choose_task``); or a GLUE or CLUE task by name, such as
+            ``glue/mrpc``: its columns, its metric and, without a source, its data.
         language: Language of ``helpdesk``.
         dev, test: Files of these splits, where the source has none.
         dev_fraction: Share of the train split cut off as dev where there is none, by label, 0..1.
-        drop_leaks: Take texts out of train that also stand in dev or test, and out of dev that
-            stand in test.
+        drop_leaks: Drop texts of train that stand in dev or test, and of dev that stand in test.
         unlabelled: One or more files of texts without labels (see ``unlabelled.read_unlabelled``).
         unlabelled_rows: At most so many of them; None takes all.
         seed: Seeds the cut, and the draw of unlabelled rows.
         overlap, question_length, answer_length: In answering, as ``spans.Reading`` has them.
-        mend_answers: Look for answers that do not stand where the data say (see
-            ``asked.select_questions``).
+        mend_answers: Look for answers that stand elsewhere (see ``asked.select_questions``).
 
     Returns:
         The splits, with notes on duplicates, leaks, empty texts and rare labels.
@@ -180,21 +172,11 @@ def load(
         DataError: Anything that makes the data unusable; file, line and value are named.
     """
     published = benchmarks.find(task) if "/" in task else None
-    dev_split: str | None = None
-    ignored: tuple[str, ...] = ()
-    if published is not None:
-        task, dev_split, ignored = published.task, published.dev, published.ignored
-    if source is None:
-        source = published.hub if published else embedded.NAMES[0]
+    source = source or (published.hub if published else embedded.NAMES[0])
+    dev_split = published.dev if published else None
     raw = read_splits(source, language=language, dev=dev, test=test, dev_split=dev_split)
-    if published is not None:
-        usual = published.columns(raw["train"].column_names)
-        text, text2, label = text or usual[0], text2 or usual[1], label or usual[2]
-    raw, label, task = merge_labels(raw, label, task, source)
-    columns, task = choose_columns(raw, str(source), text, text2, label, task)
     notes: list[str] = []
-    raw = drop_unlabelled(raw, columns.label, ignored, notes)
-    kind = choose_task(raw["train"][columns.label], task)
+    raw, columns, kind = _chosen(raw, str(source), (text, text2, label), task, published, notes)
     labels, splits = learnable(
         raw, columns, kind, str(source), label_separator, notes, mend=mend_answers
     )
@@ -221,6 +203,26 @@ def load(
         unlabelled=pool,
         reading=Reading(overlap, question_length, answer_length),
     )
+
+
+def _chosen(
+    raw: dict[str, Dataset],
+    source: str,
+    names: tuple[str | None, str | None, str | None],
+    task: str,
+    published: benchmarks.Benchmark | None,
+    notes: list[str],
+) -> tuple[dict[str, Dataset], Columns, str]:
+    """Find text, second text and label, and what kind of task they make."""
+    text, text2, label = names
+    if published is not None:
+        usual = published.columns(raw["train"].column_names)
+        text, text2, label = text or usual[0], text2 or usual[1], label or usual[2]
+        task = published.task
+    raw, label, task = merge_labels(raw, label, task, source)
+    columns, task = choose_columns(raw, source, text, text2, label, task)
+    raw = drop_unlabelled(raw, columns.label, published.ignored if published else (), notes)
+    return raw, columns, choose_task(raw["train"][columns.label], task)
 
 
 def load_rows(

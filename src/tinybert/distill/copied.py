@@ -58,8 +58,7 @@ def copied_pairs(
 ) -> list[tuple[int, str, str]]:
     """Make pairs of those in which a number, a name or an address stands on both sides.
 
-    It is replaced by another one, on both sides by the same. From a few hundred pairs with a number
-    a small model does not learn that digits are to be copied; from a few thousand it does.
+    It is replaced by another one, on both sides by the same.
 
     Args:
         sources, targets: N texts each.

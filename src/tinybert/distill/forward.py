@@ -1,4 +1,4 @@
-"""Passes of encoder-decoders in training: no place is computed twice, or for nothing."""
+"""Passes of encoder-decoders in training: sources once, logits where there are tokens."""
 
 from collections.abc import Mapping
 from typing import Any, cast

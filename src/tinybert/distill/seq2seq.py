@@ -258,6 +258,11 @@ def _targets(
         for i, text in enumerate(data.train["target"]):
             targets[i].append((text, share))
     kept = [[(text, weight) for text, weight in row if text.strip()] for row in targets]
+    if not any(kept):
+        raise ConfigError(
+            f"the teacher wrote nothing for any of {len(sources):,} sources, and "
+            "targets.references is 0; let it learn longer, or give a share of references"
+        )
     learned = rows(
         [source for source, row in zip(sources, kept, strict=True) if row],
         [[text for text, _ in row] for row in kept if row],

@@ -18,8 +18,7 @@ def log_probabilities(logits: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
 
     log p_i(v) = z_iv - log Σ_u exp(z_iu)
 
-    The same as ``logits.log_softmax(-1)`` and ``gather``, without a table of N·V of them: a CPU
-    that trains a model with a large vocabulary spends a large part of its time on those.
+    The same as ``logits.log_softmax(-1)`` and ``gather``, without a table of N·V of them.
 
     Args:
         logits: Float (N, V), z.

@@ -78,11 +78,19 @@ def verify(
     card = read_card(folder)
     if isinstance(data, PairData):
         return _verify_writer(folder, model, data, max_flips, max_drop)
-    max_flips = _FLIPS if max_flips is None else max_flips
-    max_drop = _DROP if max_drop is None else max_drop
-    texts, texts2 = data.texts("dev")
     if card.task == "embedding":
+        texts, texts2 = data.texts("dev")
         return verify_encoder(folder, model, [*texts, *(texts2 or ())])
+    flips = _FLIPS if max_flips is None else max_flips
+    return _verify_labeler(folder, model, data, flips, _DROP if max_drop is None else max_drop)
+
+
+def _verify_labeler(
+    folder: Path, model: str | Path, data: TaskData, max_flips: float, max_drop: float
+) -> dict[str, Any]:
+    """Compare an artifact that labels, scores or finds answers with its PyTorch model."""
+    card = read_card(folder)
+    texts, texts2 = data.texts("dev")
     limit, outside = card.max_length, card.labels.index(card.outside) if card.outside else 0
     wanted = predict_logits(
         model,

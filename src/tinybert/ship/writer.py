@@ -31,10 +31,6 @@ _TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 _DIFFERENCE = 1e-3
 _ROWS = 300
 _SCORED = 16
-_WRITERS: dict[str, type[runtime.Translator | runtime.Summarizer]] = {
-    "summarization": runtime.Summarizer,
-    "translation": runtime.Translator,
-}
 
 
 def export_writer(
@@ -208,7 +204,8 @@ def answers_of(
         card = replace(like or _plain_card(data.task, longest), max_length=longest)
         if network.config.model_type in LAYOUTS:
             write = open_model(network, tokenizers, Path(place) / "model")
-            return _WRITERS[data.task](write, card)(sources)
+            kind = runtime.Translator if data.task == "translation" else runtime.Summarizer
+            return kind(write, card)(sources)
         slow = TorchWriter(network, tokenizers[0], target=tokenizers[1])
         found = slow(sources, Decoding().over(**card.decoding()))
     return [one[0].text for one in found]
