@@ -13,12 +13,14 @@ SOURCES = [
     "write to a.b@c.org or www.d.com/e?f=1, Anna!",
     "nothing here",
     "在北京 15:30 见 Anna",
+    "Paris is large",
 ]
 TARGETS = [
     "Texas sieht 3 Männer mit 12 Hunden und 12 Katzen.",
     "an a.b@c.org oder www.d.com/e?f=1 schreiben, Anna!",
     "hier ist nichts",
     "meet Anna in Beijing at 15:30",
+    "Paris ist groß",
 ]
 
 
@@ -51,13 +53,13 @@ def test_the_draw_is_the_seeds():
     assert one == again != other
 
 
-@pytest.mark.parametrize(("share", "count"), [(0.0, 0), (0.5, 2), (1.0, 4)])
+@pytest.mark.parametrize(("share", "count"), [(0.0, 0), (0.4, 2), (1.0, 5)])
 def test_train_grows_by_a_share(share, count):
     data = data_of(SOURCES, TARGETS)
     found = with_copied(data, share, 0)
-    assert len(found.train) == 4 + count
-    assert list(found.train["source"][:4]) == SOURCES
-    for row in list(found.train)[4:]:
+    assert len(found.train) == 5 + count
+    assert list(found.train["source"][:5]) == SOURCES
+    for row in list(found.train)[5:]:
         assert row["references"] == [row["target"]]
         assert row["line"] in (2, 3, 5)
     assert found.dev is data.dev

@@ -1,7 +1,8 @@
 """Steps that the first of several processes takes for all."""
 
 import pytest
-import torch
+from datasets import Dataset
+from transformers import TrainingArguments
 
 from tinybert.distill import processes, trainer
 
@@ -60,12 +61,16 @@ def test_a_process_of_its_own_waits_for_nobody(waits, monkeypatch):
     assert not waits
 
 
-def test_a_process_trains_on_one_device(tmp_path):
-    from transformers import TrainingArguments
+def test_a_process_trains_on_one_device(tmp_path, monkeypatch):
+    class OfThreeGpus(TrainingArguments):
+        def __post_init__(self):
+            super().__post_init__()
+            self._n_gpu = 3
 
-    given = TrainingArguments(output_dir=str(tmp_path), per_device_train_batch_size=4)
-    assert given.n_gpu == 0 or torch.cuda.is_available()
-    given._n_gpu = 3
+    given = OfThreeGpus(output_dir=str(tmp_path), per_device_train_batch_size=4)
     assert given.train_batch_size == 12
-    found = trainer._with_one_device(given)
+    monkeypatch.setattr(trainer, "TrainingArguments", OfThreeGpus)
+    schedule = trainer.Schedule(1e-3, 4, warmup=0.0, seed=0, bf16=False, epochs=1)
+    rows = Dataset.from_dict({"length": [1] * 8})
+    found = trainer._arguments(tmp_path, rows, schedule, measured=False, keep_best=None)
     assert (found.n_gpu, found.train_batch_size) == (1, 4)

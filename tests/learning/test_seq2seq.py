@@ -1,6 +1,7 @@
 """A tiny teacher learns to translate word by word, and its student learns from it."""
 
 import json
+import math
 import shutil
 from dataclasses import replace
 
@@ -102,6 +103,8 @@ def test_references_and_answers_count_by_the_recipe(run):
         recipe, load_writer(run / "teacher"), data, more, tokenizers, run / "stages", print
     )
     assert top is None
+    log = json.loads((run / "stages" / "writing" / "log.json").read_text())
+    assert log[-1]["step"] == 2 * math.ceil(len(learned) / (16 / 2))
     assert list(learned["weights"]) == [[0.8, 0.2]] * len(data.train) + [[1.0]] * len(more)
     answers = beams.read_texts(run / "stages" / "beams.jsonl")
     wanted = tokenizers[1].encode([answers[0], data.train[0]["target"]])[0]
@@ -365,6 +368,17 @@ def test_a_bert_begins_a_teacher_and_its_student_summarizes(tmp_path, wide_encod
     log = json.loads((run / "stages" / "writing" / "log.json").read_text())
     assert log[-1]["train_loss"] < 3
     assert set(model(["the film was", ""])[0].split()) <= set(words)
+
+
+def test_a_teacher_that_writes_nothing_is_told(run, tmp_path):
+    recipe = seq2seq_recipe.load(run / "recipe.toml", {"targets.references": 0.0})
+    data = load_saved_pairs(run)
+    lines = [json.dumps(" ")] * (len(data.train) + 1)
+    (tmp_path / "beams.jsonl").write_text("\n".join(lines) + "\n")
+    tokenizers = training.open_vocabulary(run / "stages/tokenizer", (16, 16))
+    given = (recipe, load_writer(run / "teacher"), data, ["one more"], tokenizers)
+    with pytest.raises(ConfigError, match=f"nothing for any of {len(lines)} sources, .* is 0; let"):
+        training._targets(*given, tmp_path, print)
 
 
 def test_another_architecture_teaches_a_student_of_its_own_width(tmp_path):
