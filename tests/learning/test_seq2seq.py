@@ -23,6 +23,7 @@ from tinybert.distill.writers import load_writer, save_writer
 from tinybert.errors import ArtifactError, ConfigError, UnsupportedModelError
 from tinybert.pairs import load_saved_pairs
 from tinybert.runtime import Decoding, Hypothesis, Summarizer, Translator
+from tinybert.ship.verify import verify
 from tinybert.ship.writer import answers_of, evaluate_writer, verify_writer
 from tinybert.ship.writing import report_writing, seq2seq
 from tinybert.subwords import train_tokenizer
@@ -257,6 +258,8 @@ def test_an_artifact_of_another_model_is_refused(run, tmp_path):
         ArtifactError, match=r"does not answer as .*: log probabilities differ by|falls"
     ):
         verify_writer(tmp_path / "artifact", run / "teacher", load_saved_pairs(run), max_drop=-101)
+    with pytest.raises(ArtifactError, match=r"limit -200 points"):
+        verify(tmp_path / "artifact", run / "student", load_saved_pairs(run), max_drop=-2.0)
 
 
 def test_answers_go_on_where_they_stopped(tmp_path, monkeypatch):

@@ -7,6 +7,7 @@ from tinybert.bart import new_writer, shrink
 from tinybert.distill.writer_layers import WriterLayers
 from tinybert.distill.writing import Batches, WritingObjective
 from tinybert.errors import ConfigError
+from tinybert.losses import cross_attention_loss
 
 IDS = {"start": 0, "pad": 1, "eos": 2}
 
@@ -48,6 +49,24 @@ def test_each_loss_has_its_weight(teacher, batch):
     times = {name: weighted[name].item() / plain[name].item() for name in plain}
     wanted = {"encoder_hidden": 2.0, "decoder_hidden": 2.0, "cross_attention": 3.0}
     assert times == pytest.approx(wanted)
+
+
+def test_what_a_target_looks_at_is_its_own_source(teacher, batch):
+    from tinybert.distill.writer_layers import _cross_scores
+
+    student = shrink(teacher, [1], [1])
+    inputs = {n: batch[n] for n in ("input_ids", "attention_mask", "source", "decoder_input_ids")}
+    given = {name: batch[name][batch["source"]] for name in ("input_ids", "attention_mask")}
+    given["decoder_input_ids"] = batch["decoder_input_ids"]
+    scores = []
+    for model in (student, teacher):
+        with torch.no_grad(), _cross_scores(model) as seen:
+            model(**given)
+        scores.append(seen)
+    pads = batch["pad_mask"], given["attention_mask"] == 0
+    wanted = cross_attention_loss(scores[0][0], scores[1][1], *pads)
+    _, found = layers_of(teacher, student).losses(student, inputs, batch["pad_mask"])
+    torch.testing.assert_close(found["cross_attention"].detach(), wanted)
 
 
 def test_scores_are_those_of_eager_attention(teacher, batch):

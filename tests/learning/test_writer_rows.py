@@ -36,13 +36,15 @@ def test_logits_are_those_of_the_whole_model(kind, tmp_path):
     if bias is not None:
         bias.copy_(torch.randn_like(bias))
     ids = torch.randint(3, 30, (3, 7))
-    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-    inputs["decoder_input_ids"] = torch.randint(3, 30, (3, 5))
-    source = torch.arange(3)
+    mask = (torch.arange(7) < torch.tensor([7, 4, 2])[:, None]).long()
+    targets, source = torch.randint(3, 30, (3, 5)), torch.tensor([2, 0, 2])
+    inputs = {"input_ids": ids, "attention_mask": mask, "source": source}
+    inputs["decoder_input_ids"] = targets
+    whole = {"input_ids": ids[source], "attention_mask": mask[source]}
     real = torch.arange(5) < torch.tensor([5, 2, 3])[:, None]
     with torch.inference_mode():
-        wanted = model(**inputs, use_cache=False).logits[real]
-        found = real_logits(model, {**inputs, "source": source}, real)
+        wanted = model(**whole, decoder_input_ids=targets, use_cache=False).logits[real]
+        found = real_logits(model, inputs, real)
     assert found.shape == (10, model.config.vocab_size)
     assert torch.allclose(found, wanted, atol=1e-5)
 
