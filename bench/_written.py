@@ -15,6 +15,7 @@ NAMES = {
     "alone": "Same student, references alone",
     "first sentence": "First sentence",
     "first 8 words": "First 8 words, 16 characters",
+    "source": "Source unchanged",
 }
 FIGURES = {"translation": ("bleu", "chrf"), "summarization": ("rougeL", "rouge1")}
 TITLES = {"bleu": "BLEU", "chrf": "chrF", "rougeL": "ROUGE-L", "rouge1": "ROUGE-1"}

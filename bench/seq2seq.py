@@ -7,8 +7,9 @@ Examples:
 DIR holds a folder for each set but the two of ``helpdesk`` (see bench/README.md). For each set and
 seed: the teacher and the student of the set's recipe; ``int8``, the artifact by ``tinybert.load``;
 ``alone``, a student of the same start that learns from the references without the teacher's texts
-and distributions, in as many steps; and, of summaries, the source's first sentence and its first
-eight words (of Chinese, sixteen characters). The teacher of a seed is trained once. Dev chooses the
+and distributions, in as many steps; and what needs no model: of summaries the source's first
+sentence and its first eight words (of Chinese, sixteen characters), of translations the source as
+it is. The teacher of a seed is trained once. Dev chooses the
 epoch, test is measured once. Interrupted, the same command goes on where it stopped. Results:
 seq2seq-SET.json.
 """
@@ -123,7 +124,6 @@ def run_job(**job: Any) -> None:
         seq2seq_recipe.load(job["recipe"], {**about, **chosen, "teacher.bert": None, **taught})
     )
     rows = [*measured(run, job), *measured(alone, job, only="student", called="alone")]
-    rows += leads(run, rows[0])
     row_path(job).write_text(json.dumps(rows, indent=1), encoding="utf-8")
 
 
@@ -137,43 +137,12 @@ def measured(
     names = {"artifact": "int8"}
     return [
         about
-        | {"system": called or names.get(row["system"], row["system"]), "mb": row["file_mb"]}
+        | {"system": called or names.get(row["system"], row["system"])}
+        | {"mb": row["file_mb"] or 0.0}
         | row["quality"]
         for row in report["systems"]
         if only in (None, row["system"])
     ]
-
-
-def leads(run: Path, like: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return how good the beginnings of the sources are as summaries."""
-    from tinybert import text_metrics
-    from tinybert.pairs import load_saved_pairs
-    from tinybert.runtime.sentences import Piece, split_sentences
-
-    data = load_saved_pairs(run)
-    if data.task != "summarization":
-        return []
-    rows = data.test or data.dev
-    sources, references = list(rows["source"]), list(rows["references"])
-    answers = {
-        "first sentence": [
-            next(iter(split_sentences(text)), Piece(text, "")).text for text in sources
-        ],
-        "first 8 words": [beginning(text) for text in sources],
-    }
-    about = {key: like[key] for key in ("set", "seed", "settings", "metric", "signatures")}
-    return [
-        about
-        | {"system": name, "mb": 0.0}
-        | text_metrics.measure(data.task, found, references, sources)
-        for name, found in answers.items()
-    ]
-
-
-def beginning(text: str) -> str:
-    """Return a text's first eight words; of one without spaces its first sixteen characters."""
-    words = text.split()
-    return text[:16] if len(text) > 40 * len(words) else " ".join(words[:8])
 
 
 def write_results(name: str, done: list[dict[str, Any]], arguments: argparse.Namespace) -> None:

@@ -19,6 +19,7 @@ from tinybert.ship.export import export
 from tinybert.ship.measure import Figures, Subject, measure
 from tinybert.ship.quantize import quantize
 from tinybert.ship.report import print_table, report
+from tinybert.ship.table import written_headline
 from tinybert.ship.verify import verify
 
 EVIL = "<script>alert(1)</script>"
@@ -307,3 +308,23 @@ def test_a_run_is_timed_beside_its_teacher_and_a_bert_base(tmp_path, monkeypatch
     make_run(tmp_path / "pairs", pair=True)
     with pytest.raises(SystemExit, match="labels pairs; wanted a run of single texts"):
         ratio.measure(tmp_path / "pairs", [1], rounds=1)
+
+
+def test_a_writer_worth_less_than_no_model_is_named():
+    rows = {"teacher": 40.0, "student": 30.0, "artifact": 20.0, "first sentence": 25.0}
+    best = 40.0
+    found = {
+        "metric": "rougeL",
+        "data": {"name": "mails", "split": "dev", "rows": 1200},
+        "systems": [
+            {"system": key, "name": key.capitalize(), "quality": {"rougeL": value}}
+            | {"kept": value / best}
+            for key, value in rows.items()
+        ],
+    }
+    assert written_headline(found) == (
+        "the int8 student keeps 50.0 % of the teacher's rougeL on mails, dev split, 1,200 texts "
+        "(dev also chose the epochs); but `First sentence`, without any model, reaches 25.00"
+    )
+    found["systems"][3]["quality"]["rougeL"] = 19.0
+    assert written_headline(found).endswith("epochs)")

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 import tinybert
 from small_writers import WORDS, word_pairs
+from tinybert import text_metrics
 from tinybert.artifact import read_card, write_card
 from tinybert.cli import app
 from tinybert.distill import beams, seq2seq_recipe
@@ -148,13 +149,23 @@ def test_the_artifact_is_timed_beside_pytorch(run):
 
 def test_the_report_stands_side_by_side(run):
     report = json.loads((run / "report.json").read_text())
-    assert [row["system"] for row in report["systems"]] == ["teacher", "student", "artifact"]
-    sizes = [row["file_mb"] for row in report["systems"]]
+    systems = ["teacher", "student", "artifact", "source"]
+    assert [row["system"] for row in report["systems"]] == systems
+    sizes = [row["file_mb"] for row in report["systems"][:3]]
     assert sizes[0] > sizes[1] > sizes[2] > 0
+    kept = [row["kept"] * report["systems"][0]["quality"]["chrf"] for row in report["systems"]]
+    assert kept == pytest.approx([row["quality"]["chrf"] for row in report["systems"]])
+    sources = list(load_saved_pairs(run).test["source"])
+    references = list(load_saved_pairs(run).test["references"])
+    unchanged = text_metrics.measure("translation", sources, references, sources)
+    assert report["systems"][3]["quality"] == unchanged
     assert set(report["examples"][0]) == {"source", "reference", "teacher", "student", "artifact"}
     assert "tok:13a" in report["signatures"]["bleu"]
     page = (run / "report.html").read_text()
     assert report["examples"][0]["artifact"] in page
+    assert "<td>Source unchanged</td>" in page
+    for drawn in ("next token", "dev chrf", "weights, MB", "Teaching the student"):
+        assert drawn in page
 
 
 def test_teacher_and_student_are_cut_and_search_as_the_artifact(run, tmp_path):
@@ -243,10 +254,10 @@ def test_commands(run):
     done = call(app, ["report", str(run), "--split", "dev"])
     report = json.loads((run / "report.json").read_text())
     assert report["data"]["split"] == "dev"
-    best, last = (report["systems"][i]["quality"]["chrf"] for i in (0, -1))
+    best, last = (report["systems"][i]["quality"]["chrf"] for i in (0, 2))
     assert f"keeps {100 * last / best:.1f} % of the teacher's chrf on pairs, dev" in done.output
     rows = [line.split() for line in done.output.splitlines()]
-    assert ["int8", *(f"{v:.2f}" for v in report["systems"][-1]["quality"].values())] in [
+    assert ["int8", *(f"{v:.2f}" for v in report["systems"][2]["quality"].values())] in [
         row[:9] for row in rows
     ]
     assert done.output.endswith(f"report: {run / 'report.html'}\n")

@@ -43,6 +43,9 @@ COLORS = {
     "features": "#b07d48",
     "unread": "#8a8f98",
     "overlap": "#b07d48",
+    "source": "#8a8f98",
+    "first sentence": "#8a8f98",
+    "first 8 words": "#8a8f98",
     "label_only": "#d9730d",
     "teacher": "#4c7ff0",
     "student": "#12a594",
@@ -51,7 +54,16 @@ COLORS = {
 _SERIES = ("#4c7ff0", "#12a594", "#d9730d", "#c2439b", "#8f6be8", "#b07d48", "#5a9c2f", "#e0555f")
 _INK = "#010203"
 _MOST_CELLS = 30
-_DRAWN = ("accuracy", "answer_f1", "entity_f1", "pearson", "token_accuracy")
+_DRAWN = (
+    "accuracy",
+    "answer_f1",
+    "chrf",
+    "entity_f1",
+    "pearson",
+    "rougeL",
+    "token_accuracy",
+)
+_SINGLE = ("embedding", "prediction", "labels", "target", "next_token", "cross_attention")
 _SUM = "weighted sum"
 
 
@@ -254,8 +266,8 @@ def _loss_group(name: str) -> tuple[str, str]:
     kind, _, layer = name.partition("/")
     if kind in ("attention", "hidden"):
         return kind, f"layer {layer}" if layer else ""
-    if kind in ("embedding", "prediction", "labels"):
-        return kind, ""
+    if kind in _SINGLE:
+        return kind.replace("_", " "), ""
     if name == "loss":
         return _SUM, ""
     if name.removeprefix("eval_") in _DRAWN:

@@ -8,7 +8,14 @@ from typing import Any
 
 from tinybert.ship.systems import NAMES
 
-__all__ = ["METRIC_NAMES", "headline", "print_table", "table"]
+__all__ = [
+    "METRIC_NAMES",
+    "headline",
+    "print_table",
+    "table",
+    "written_headline",
+    "written_table",
+]
 
 METRIC_NAMES = {
     "accuracy": "Accuracy",
@@ -49,13 +56,13 @@ def print_table(report: Mapping[str, Any] | str | Path) -> None:
         else json.loads(Path(report).with_suffix(".json").read_text(encoding="utf-8"))
     )
     written = "signatures" in found
-    header, lines = _written(found) if written else table(found)
+    header, lines = written_table(found) if written else table(found)
     console = Console(width=None if sys.stdout.isatty() else _WIDE)
     parts = [range(1, len(header))]
     if console.width < _WIDE and not written:
         cost = header.index("p50 ms")
         parts = [range(1, cost), range(cost, len(header))]
-    told = _written_headline(found) if written else headline(found)
+    told = written_headline(found) if written else headline(found)
     console.print(told, highlight=False, markup=False, soft_wrap=True)
     for columns in parts:
         drawn = Table(box=box.SIMPLE_HEAD)
@@ -106,26 +113,33 @@ def table(report: Mapping[str, Any]) -> tuple[list[str], list[tuple[str, list[st
     return header, lines
 
 
-def _written_headline(report: Mapping[str, Any]) -> str:
+def written_headline(report: Mapping[str, Any]) -> str:
     """Say in one sentence what the report of a model that writes texts found."""
     data, metric = report["data"], report["metric"]
-    best, last = (report["systems"][i]["quality"][metric] for i in (0, -1))
-    kept = f"the int8 student keeps {100 * last / best:.1f} % of the teacher's " if best else ""
+    rows = {row["system"]: row for row in report["systems"]}
+    last = rows.pop("artifact")
+    kept = last["kept"]
+    share = "" if kept is None else f"the int8 student keeps {100 * kept:.1f} % of the teacher's "
     where = f"{metric} on {data['name']}, {data['split']} split, {data['rows']:,} texts"
     if data["split"] == "dev":
         where += " (dev also chose the epochs)"
-    return f"{kept}{where}"
+    plain = [rows[name] for name in rows if name not in ("teacher", "student")]
+    best = max(plain, key=lambda row: float(row["quality"][metric]))
+    if best["quality"][metric] < last["quality"][metric]:
+        return f"{share}{where}"
+    value = f"{best['quality'][metric]:.2f}"
+    return f"{share}{where}; but `{best['name']}`, without any model, reaches {value}"
 
 
-def _written(report: Mapping[str, Any]) -> tuple[list[str], list[tuple[str, list[str]]]]:
+def written_table(report: Mapping[str, Any]) -> tuple[list[str], list[tuple[str, list[str]]]]:
     """Return the header and, by system, the cells of a report on written texts."""
     names = list(report["systems"][0]["quality"])
-    header = ["System", *names, "File MB", "Texts/s"]
+    header = ["System", *names, "Kept", "File MB", "Texts/s"]
     lines = []
     for row in report["systems"]:
         cells = [row["name"], *(f"{row['quality'][name]:.2f}" for name in names)]
-        cells += [_text(row["file_mb"] or None, "{:.1f}"), f"{row['texts_per_second']:.0f}"]
-        lines.append((row["system"], cells))
+        cells += [_text(row["kept"], "{:.1%}"), _text(row["file_mb"], "{:.1f}")]
+        lines.append((row["system"], [*cells, _text(row["texts_per_second"], "{:.0f}")]))
     return header, lines
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
 
-from tinybert import text_metrics
+from tinybert import text_baselines, text_metrics
 from tinybert.artifact import read_card, write_atomic
 from tinybert.distill import seq2seq as training
 from tinybert.distill.processes import is_first
@@ -16,6 +17,8 @@ from tinybert.distill.seq2seq_recipe import Seq2SeqRecipe, load
 from tinybert.errors import ConfigError
 from tinybert.pairs import PairData, load_saved_pairs
 from tinybert.runtime.generation import Decoding
+from tinybert.ship import plots
+from tinybert.ship.table import written_headline, written_table
 from tinybert.ship.writer import answers_of, export_writer, verify_writer
 
 __all__ = ["is_writing_run", "report_writing", "seq2seq"]
@@ -23,6 +26,13 @@ __all__ = ["is_writing_run", "report_writing", "seq2seq"]
 _TEMPLATE = Path(__file__).with_name("writing.html.j2")
 _EXAMPLES = 30
 _NAMES = {"teacher": "Teacher", "student": "Student", "artifact": "int8"}
+_STAGES = {"teaching": "Teaching the teacher", "writing": "Teaching the student"}
+_UNWRITTEN = {
+    "source": "Source unchanged",
+    "first sentence": "First sentence",
+    "first 8 words": "First 8 words",
+}
+_NO_COST = {"file_mb": None, "texts_per_second": None}
 
 Say = Callable[[str], None]
 
@@ -73,7 +83,7 @@ def is_writing_run(run: str | Path) -> bool:
 
 
 def report_writing(run: str | Path, *, split: str | None = None) -> Path:
-    """Compare teacher, student and artifact in figures and side by side.
+    """Compare teacher, student, artifact and what needs no model, in figures and side by side.
 
     Args:
         run: Folder of a finished run.
@@ -97,7 +107,8 @@ def report_writing(run: str | Path, *, split: str | None = None) -> Path:
     }
     rows = data.splits()[chosen]
     sources, references = list(rows["source"]), list(rows["references"])
-    systems, answers, card = [], {}, read_card(folders["artifact"])
+    systems: list[dict[str, Any]] = []
+    answers, card = {}, read_card(folders["artifact"])
     for name, folder in folders.items():
         started = time.perf_counter()
         token = recipe.teacher.target_token if name == "teacher" else None
@@ -110,9 +121,16 @@ def report_writing(run: str | Path, *, split: str | None = None) -> Path:
             {"system": name, "name": _NAMES[name], "file_mb": _megabytes(Path(folder))}
             | {"texts_per_second": len(sources) / seconds, "quality": figures}
         )
+    for name, texts in text_baselines.unwritten(data.task, sources).items():
+        figures = text_metrics.measure(data.task, texts, references, sources)
+        systems.append({"system": name, "name": _UNWRITTEN[name], "quality": figures} | _NO_COST)
+    main = text_metrics.MAIN[data.task]
+    best = systems[0]["quality"][main]
+    for row in systems:
+        row["kept"] = row["quality"][main] / best if best else None
     found = {
         "data": {"name": data.name, "task": data.task, "split": chosen, "rows": len(rows)},
-        "metric": text_metrics.MAIN[data.task],
+        "metric": main,
         "signatures": text_metrics.signatures(references),
         "systems": systems,
         "parity": dict(card.parity),
@@ -120,7 +138,7 @@ def report_writing(run: str | Path, *, split: str | None = None) -> Path:
     }
     text = json.dumps(found, indent=2, ensure_ascii=False) + "\n"
     write_atomic(place / "report.json", text.encode())
-    write_atomic(place / "report.html", _page(found).encode())
+    write_atomic(place / "report.html", _page(found, _logs(place)).encode())
     return place / "report.html"
 
 
@@ -147,16 +165,46 @@ def _split(data: PairData, split: str | None) -> str:
     return split
 
 
-def _megabytes(folder: Path) -> float:
-    """Return the size of a model's weights in MB; 0 where they are not here."""
+def _megabytes(folder: Path) -> float | None:
+    """Return the size of a model's weights in MB; None where they are not here."""
     files = [*folder.glob("*.safetensors"), *folder.glob("ctranslate2/model.bin")]
-    return sum(file.stat().st_size for file in files) / 1e6
+    return sum(file.stat().st_size for file in files) / 1e6 or None
 
 
-def _page(report: Mapping[str, Any]) -> str:
+def _logs(run: Path) -> dict[str, list[dict[str, Any]]]:
+    """Return what the run's stages logged."""
+    found = {}
+    for stage in _STAGES:
+        file = run / "stages" / stage / "log.json"
+        if file.is_file():
+            found[stage] = json.loads(file.read_text(encoding="utf-8"))
+    return found
+
+
+def _page(report: Mapping[str, Any], logs: Mapping[str, list[dict[str, Any]]]) -> str:
     """Return the page."""
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    header, lines = written_table(report)
+    curves = {stage: plots.losses(history, stage=stage) for stage, history in logs.items()}
     template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
-    return template.render(report=report, names=_NAMES)
+    return template.render(
+        report=report,
+        headline=written_headline(report),
+        header=header,
+        lines=lines,
+        names=_NAMES,
+        sizes=Markup(_sizes(report)),
+        losses=[(_STAGES[stage], Markup(svg)) for stage, svg in curves.items() if svg],
+    )
+
+
+def _sizes(report: Mapping[str, Any]) -> str:
+    """Draw quality against the size of the weights, the best answers without a model as a line."""
+    metric = report["metric"]
+    rows = [(row, row["quality"][metric] / 100) for row in report["systems"]]
+    points = [(r["system"], r["name"], r["file_mb"], value) for r, value in rows if r["file_mb"]]
+    plain = [(r["system"], r["name"], value) for r, value in rows if r["system"] in _UNWRITTEN]
+    best = max(plain, key=lambda row: row[2])
+    return plots.quality_against(points, unit="weights, MB", metric=metric, reference=best)
