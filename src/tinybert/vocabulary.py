@@ -206,11 +206,12 @@ def _pair(merge: str | Sequence[str]) -> tuple[str, str]:
 
 
 def _unigrams(model: dict[str, Any], needed: set[int], special: set[int]) -> _Pieces:
-    """Keep single characters, and pieces that hold a character which is none."""
+    """Keep single characters and bytes, and pieces that hold a character which is none."""
     names = {old: piece for old, (piece, _) in enumerate(model["vocab"])}
     words = {old: piece for old, piece in names.items() if old not in special}
     single = {piece for piece in words.values() if len(piece) == 1}
     rest = {old for old, piece in words.items() if len(piece) == 1 or not single.issuperset(piece)}
+    rest |= {old for old, piece in words.items() if piece.startswith("<0x")}
     return _Pieces(names, needed | rest, {})
 
 

@@ -20,7 +20,8 @@ from tinybert.distill import seq2seq as training
 from tinybert.distill.average import take_average
 from tinybert.distill.beams import beam_texts
 from tinybert.distill.trainer import Schedule
-from tinybert.distill.writers import load_writer, save_writer
+from tinybert.distill.writer_targets import monolingual, next_tokens, targets
+from tinybert.distill.writers import load_writer, open_vocabulary, save_writer
 from tinybert.errors import ArtifactError, ConfigError, UnsupportedModelError
 from tinybert.pairs import load_saved_pairs
 from tinybert.runtime import Decoding, Hypothesis, Summarizer, Translator
@@ -99,12 +100,12 @@ def test_the_recipes_pace_reaches_the_training(tmp_path, monkeypatch):
 def test_references_and_answers_count_by_the_recipe(run):
     shares = {"targets.references": 0.2, "targets.word_level": 0.0}
     recipe, data = seq2seq_recipe.load(run / "recipe.toml", shares), load_saved_pairs(run)
-    more = training._monolingual(recipe, data, print)
-    tokenizers = training.open_vocabulary(run / "stages/tokenizer", (16, 16))
-    learned, top = training._targets(
-        recipe, load_writer(run / "teacher"), data, more, tokenizers, run / "stages", print
-    )
-    assert top is None
+    more = monolingual(recipe, data, print)
+    tokenizers = open_vocabulary(run / "stages/tokenizer", (16, 16))
+    teacher = load_writer(run / "teacher")
+    texts = targets(recipe, teacher, data, more, tokenizers, run / "stages", print)
+    learned = texts.rows(tokenizers, teacher)
+    assert next_tokens(recipe, teacher, learned, tokenizers[0].pad_id, run / "stages") is None
     log = json.loads((run / "stages" / "writing" / "log.json").read_text())
     assert log[-1]["step"] == 2 * math.ceil(len(learned) / (16 / 2))
     assert list(learned["weights"]) == [[0.8, 0.2]] * len(data.train) + [[1.0]] * len(more)
@@ -338,7 +339,11 @@ def test_what_cannot_be_run(tmp_path):
         "student.decoder_layers: there is no layer 1; the te",
         **{"student.decoder_layers": [1]},
     )
-    refused(ConfigError, "a width of its own has no layers to compare", **{"student.hidden": 16})
+    refused(
+        ConfigError,
+        "layers are compared at the same width, over the same pieces",
+        **{"student.hidden": 16},
+    )
     refused(UnsupportedModelError, "nowhere is not a folder", **{"teacher.model": "./nowhere"})
     with pytest.raises(ConfigError, match=r"unknown setting `student.decoder_layer`; did you mean"):
         seq2seq_recipe.load(None, {"student.decoder_layer": 1})

@@ -121,3 +121,34 @@ def test_what_cannot_be_chosen():
         seq2seq_recipe.load(None, SHARED | {"teacher.model": "my-marian"})
     with pytest.raises(ConfigError, match="3 heads do not divide the width 32"):
         new_writer((9, 9), layers=(1, 1), hidden=32, heads=3, start=0, pad=1, eos=2)
+
+
+def test_a_student_with_fewer_pieces_than_its_teacher(run, tmp_path):
+    shutil.copytree(run / "stages" / "tokenizer", tmp_path / "teacher")
+    shutil.copytree(run / "teacher", tmp_path / "teacher", dirs_exist_ok=True)
+    more = {"teacher.model": str(tmp_path / "teacher"), "training.hidden": 0.0}
+    more |= {"student.vocabulary": 285, "teacher.shared_vocabulary": True, "training.epochs": 3}
+    said = []
+    place = seq2seq(seq2seq_recipe.load(None, settings(tmp_path, **more)), said.append)
+    cut = [line for line in said if line.startswith("the student's vocabulary: 28")]
+    assert len(cut) == 2
+    assert all("fall into smaller ones" in line for line in cut)
+    student = load_writer(place / "student")
+    assert student.config.vocab_size <= 285
+    assert student.config.decoder_vocab_size <= 285
+    assert load_writer(run / "teacher").config.decoder_vocab_size > 285
+    model, data = tinybert.load(place / "artifact", threads=1), load_saved_pairs(place)
+    texts = list(data.dev["source"])
+    assert model(texts) == [model([text])[0] for text in texts]
+    assert evaluate_writer(place / "artifact", data, "dev")["chrf"] > 30
+    with pytest.raises(ConfigError, match="at the same width, over the same pieces"):
+        seq2seq(
+            seq2seq_recipe.load(None, settings(tmp_path, **more, **{"training.cross_attention": 1}))
+        )
+    with pytest.raises(ConfigError, match=r"vocabulary is 9; special tokens and the characters"):
+        seq2seq(
+            seq2seq_recipe.load(
+                None,
+                settings(tmp_path, **more | {"out": str(tmp_path / "9"), "student.vocabulary": 9}),
+            )
+        )

@@ -2,8 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +12,14 @@ from transformers import PreTrainedModel
 from tinybert import pairs as data_room
 from tinybert.artifact import write_atomic
 from tinybert.bart import LAYOUTS
-from tinybert.distill.beams import beam_texts, read_texts, top_tokens
 from tinybert.distill.copied import with_copied
 from tinybert.distill.folder import open_folder, versions
-from tinybert.distill.generated import TorchWriter
 from tinybert.distill.processes import first_alone, spoken_once
 from tinybert.distill.seq2seq_recipe import Seq2SeqRecipe, WriterTraining
 from tinybert.distill.trainer import run_stage, schedule_of
 from tinybert.distill.writer_layers import WriterLayers
+from tinybert.distill.writer_targets import Written, monolingual, next_tokens, targets
+from tinybert.distill.writer_vocabulary import carry_over, check_vocabulary, cut_writer
 from tinybert.distill.writers import (
     check_sizes,
     force_token,
@@ -36,24 +35,19 @@ from tinybert.distill.writing import (
     Top,
     WritingObjective,
     dev_quality,
-    open_model,
     rows,
 )
 from tinybert.errors import ConfigError
 from tinybert.narrow import NARROWED
 from tinybert.pairs import PairData
-from tinybert.runtime.generation import Decoding
 from tinybert.runtime.sentences import split_sentences
-from tinybert.sources import Columns
 from tinybert.text import Tokenizer
 from tinybert.text_metrics import MAIN
-from tinybert.unlabelled import read_unlabelled
 
 __all__ = ["load_data", "seq2seq", "splits_sentences"]
 
 Say = Callable[[str], None]
 _SINGLE = 0.8
-_BEAMS = "beams.jsonl"
 
 
 def seq2seq(recipe: Seq2SeqRecipe, say: Say = print) -> Path:
@@ -76,7 +70,7 @@ def seq2seq(recipe: Seq2SeqRecipe, say: Say = print) -> Path:
     say = spoken_once(say)
     started = time.monotonic()
     data = load_data(recipe, say)
-    more = _monolingual(recipe, data, say)
+    more = monolingual(recipe, data, say)
     given = _given(recipe)
     run = open_folder(recipe)
     stages, vocabulary = run / "stages", run / "stages" / "tokenizer"
@@ -86,12 +80,21 @@ def seq2seq(recipe: Seq2SeqRecipe, say: Say = print) -> Path:
             write_vocabulary(recipe, sources, list(data.train["target"]), vocabulary)
             if not (run / "data" / "pairs.json").is_file():
                 data_room.save_pairs(data, run / "data")
-    tokenizers = open_vocabulary(vocabulary, (recipe.max_length, recipe.max_target))
+    limits = (recipe.max_length, recipe.max_target)
+    tokenizers = open_vocabulary(vocabulary, limits)
+    check_vocabulary(recipe.student.vocabulary, vocabulary)
     if given is not None:
         force_token(given, recipe.teacher.target_token, tokenizers[1])
     teacher = given if given is not None else _taught(recipe, data, tokenizers, run, say)
     student = make_student(recipe, teacher)
-    learned, top = _targets(recipe, teacher, data, more, tokenizers, stages, say)
+    texts = targets(recipe, teacher, data, more, tokenizers, stages, say)
+    learned = texts.rows(tokenizers, teacher)
+    top = next_tokens(recipe, teacher, learned, tokenizers[0].pad_id, stages)
+    if recipe.student.vocabulary is not None:
+        student, vocabulary, learned, top = _own_words(
+            recipe, student, run, texts, learned, top, say
+        )
+        tokenizers = open_vocabulary(vocabulary, limits)
     say(f"student: {_size(student)}; teacher: {_size(teacher)}")
     kind = teacher.config.model_type
     if recipe.student.hidden and kind not in NARROWED:
@@ -105,7 +108,7 @@ def seq2seq(recipe: Seq2SeqRecipe, say: Say = print) -> Path:
     measure = dev_quality(
         student, tokenizers, data, count=recipe.training.dev_rows, longest=recipe.max_target
     )
-    batches = Batches(tokenizers[0].pad_id, _start(teacher), top)
+    batches = Batches(tokenizers[0].pad_id, _start(student), top)
     _train(stages / "writing", objective, learned, batches, recipe.training, recipe, data, measure)
     student.eval()
     with first_alone() as first:
@@ -142,29 +145,6 @@ def splits_sentences(data: PairData) -> bool:
     return data.task == "translation" and single >= _SINGLE * len(sources)
 
 
-def _monolingual(recipe: Seq2SeqRecipe, data: PairData, say: Say) -> list[str]:
-    """Return further sources that stand in no split."""
-    if not recipe.data.monolingual:
-        return []
-    if recipe.targets.references == 1.0:
-        raise ConfigError(
-            "data.monolingual is given and targets.references is 1; wanted less, so that the "
-            "teacher's answers count"
-        )
-    held = {(text.strip(), "") for split in data.splits().values() for text in split["source"]}
-    found, notes = read_unlabelled(
-        list(recipe.data.monolingual),
-        Columns("source", None, ""),
-        held=held,
-        known=(),
-        rows=None,
-        seed=recipe.seed,
-    )
-    for note in notes:
-        say(f"  {note}")
-    return list(found["text"])
-
-
 def _given(recipe: Seq2SeqRecipe) -> PreTrainedModel | None:
     """Return the teacher that is named; None where one is trained here. Sizes are checked."""
     settings, student = recipe.teacher, recipe.student
@@ -173,7 +153,7 @@ def _given(recipe: Seq2SeqRecipe) -> PreTrainedModel | None:
         _check_lengths(recipe, found)
         _layers(recipe, found, make_student(recipe, found))
         return found
-    if student.hidden is not None:
+    if student.hidden is not None or student.vocabulary is not None:
         _refuse_layers(recipe)
     if not (Path(recipe.out) / "teacher" / "config.json").is_file():
         check_sizes(recipe)
@@ -187,17 +167,17 @@ def _layers(
     weights = {name: getattr(recipe.training, name) for name in ("hidden", "cross_attention")}
     if not any(weights.values()):
         return None
-    if recipe.student.hidden is not None:
+    if recipe.student.hidden is not None or recipe.student.vocabulary is not None:
         _refuse_layers(recipe)
     return WriterLayers(teacher, student, **weights)
 
 
 def _refuse_layers(recipe: Seq2SeqRecipe) -> None:
-    """Refuse to compare layers of a student that keeps none of the teacher's."""
+    """Refuse to compare layers of a student with a width or a vocabulary of its own."""
     if recipe.training.hidden or recipe.training.cross_attention:
         raise ConfigError(
-            "training.hidden or training.cross_attention is given, and student.hidden: a student "
-            "with a width of its own has no layers to compare"
+            "training.hidden or training.cross_attention is given, and student.hidden or "
+            "student.vocabulary: layers are compared at the same width, over the same pieces"
         )
 
 
@@ -235,78 +215,39 @@ def _taught(
     return load_writer(run / "teacher")
 
 
-def _targets(
+def _own_words(
     recipe: Seq2SeqRecipe,
-    teacher: PreTrainedModel,
-    data: PairData,
-    more: Sequence[str],
-    tokenizers: tuple[Tokenizer, Tokenizer],
-    stages: Path,
+    student: PreTrainedModel,
+    run: Path,
+    texts: Written,
+    theirs: Dataset,
+    top: Top | None,
     say: Say,
-) -> tuple[Dataset, Top | None]:
-    """Return what the student learns from: rows, and the teacher's next tokens for them."""
-    share = recipe.targets.references
-    sources = [*data.train["source"], *(more if share < 1 else ())]
-    targets: list[list[tuple[str, float]]] = [[] for _ in sources]
-    if share < 1:
-        with first_alone() as first:
-            if first and not (stages / _BEAMS).is_file():
-                _ask(recipe, teacher, sources, tokenizers, stages, say)
-        for i, text in enumerate(read_texts(stages / _BEAMS)):
-            targets[i].append((text, 1 - share if i < len(data.train) else 1.0))
-    if share > 0:
-        for i, text in enumerate(data.train["target"]):
-            targets[i].append((text, share))
-    kept = [[(text, weight) for text, weight in row if text.strip()] for row in targets]
-    if not any(kept):
-        raise ConfigError(
-            f"the teacher wrote nothing for any of {len(sources):,} sources, and "
-            "targets.references is 0; let it learn longer, or give a share of references"
-        )
-    learned = rows(
-        [source for source, row in zip(sources, kept, strict=True) if row],
-        [[text for text, _ in row] for row in kept if row],
-        [[weight for _, weight in row] for row in kept if row],
-        tokenizers,
-        teacher,
-    )
-    if not recipe.targets.word_level:
-        return learned, None
-    ask = partial(
-        top_tokens,
-        teacher,
-        learned,
-        stages / "top",
-        count=recipe.targets.top,
-        pad=tokenizers[0].pad_id,
-        start=_start(teacher),
-    )
-    with first_alone() as first:
-        if first:
-            ask()
-    return learned, ask()
+) -> tuple[PreTrainedModel, Path, Dataset, Top | None]:
+    """Return a student with a vocabulary of its own, its folder, and what it learns in its pieces.
 
-
-def _ask(
-    recipe: Seq2SeqRecipe,
-    teacher: PreTrainedModel,
-    sources: list[str],
-    tokenizers: tuple[Tokenizer, Tokenizer],
-    stages: Path,
-    say: Say,
-) -> None:
-    """Let the teacher write its answers into the run."""
-    decoding = Decoding(
-        beams=recipe.targets.beams,
-        length_penalty=recipe.targets.length_penalty,
-        max_tokens=recipe.max_target,
+    Args:
+        recipe: Every setting.
+        student: With the teacher's vocabulary.
+        run: Folder of the run.
+        texts: What is learned from.
+        theirs: The same as rows in the teacher's pieces.
+        top: The teacher's next tokens for these.
+        say: Told how many pieces stay.
+    """
+    assert recipe.student.vocabulary is not None
+    own = cut_writer(
+        recipe.student.vocabulary,
+        texts.texts(),
+        student,
+        run / "stages" / "tokenizer",
+        run / "stages" / "vocabulary",
+        (recipe.max_length, recipe.max_target),
+        say,
     )
-    write = (
-        open_model(teacher, tokenizers, stages / "teacher")
-        if teacher.config.model_type in LAYOUTS
-        else TorchWriter(teacher, tokenizers[0], target=tokenizers[1])
-    )
-    beam_texts(write, sources, stages / _BEAMS, decoding, say)
+    learned = texts.rows(own.tokenizers, own.student)
+    found = None if top is None else carry_over(top, theirs, learned, own.targets)
+    return own.student, own.folder, learned, found
 
 
 def _train(

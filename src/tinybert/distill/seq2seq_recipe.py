@@ -3,7 +3,7 @@
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -113,7 +113,8 @@ class WriterStudent(Section):
 
     Layers are a number or a list of teacher layers counted from 0. A narrower student begins with
     the projected weights of a BART or Marian teacher; ``start = "random"``, or another teacher,
-    gives it new ones.
+    gives it new ones. ``vocabulary`` leaves it the pieces that its ``texts`` need, or so many of
+    the most frequent ones (of sources and of targets each, where they have one each).
     """
 
     encoder_layers: int | tuple[int, ...] = 4
@@ -123,6 +124,7 @@ class WriterStudent(Section):
     intermediate: int | None = Field(None, ge=1)
     dropout: float = Field(0.1, ge=0, lt=1)
     start: Literal["teacher", "random"] = "teacher"
+    vocabulary: Annotated[int, Field(ge=1)] | Literal["texts"] | None = None
 
 
 class TargetSettings(Section):

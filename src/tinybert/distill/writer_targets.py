@@ -1,0 +1,177 @@
+"""What a student that writes learns from: the data's targets, its teacher's, next tokens."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from datasets import Dataset
+from transformers import PreTrainedModel
+
+from tinybert.bart import LAYOUTS
+from tinybert.distill.beams import beam_texts, read_texts, top_tokens
+from tinybert.distill.generated import TorchWriter
+from tinybert.distill.processes import first_alone
+from tinybert.distill.seq2seq_recipe import Seq2SeqRecipe
+from tinybert.distill.writing import Top, open_model, rows
+from tinybert.errors import ConfigError
+from tinybert.pairs import PairData
+from tinybert.runtime.generation import Decoding
+from tinybert.sources import Columns
+from tinybert.text import Tokenizer
+from tinybert.unlabelled import read_unlabelled
+
+__all__ = ["Written", "monolingual", "next_tokens", "targets"]
+
+Say = Callable[[str], None]
+_BEAMS = "beams.jsonl"
+
+
+@dataclass(frozen=True)
+class Written:
+    """N sources and what shall be written for each.
+
+    Args:
+        sources: N texts.
+        targets: One or several texts of each.
+        weights: What each of them counts.
+    """
+
+    sources: list[str]
+    targets: list[list[str]]
+    weights: list[list[float]]
+
+    def rows(self, tokenizers: tuple[Tokenizer, Tokenizer], model: PreTrainedModel) -> Dataset:
+        """Return rows in a model's pieces (see ``writing.rows``)."""
+        return rows(self.sources, self.targets, self.weights, tokenizers, model)
+
+    def texts(self) -> tuple[list[str], list[str]]:
+        """Return all sources and all targets."""
+        return self.sources, [text for row in self.targets for text in row]
+
+
+def monolingual(recipe: Seq2SeqRecipe, data: PairData, say: Say) -> list[str]:
+    """Return further sources that stand in no split.
+
+    Raises:
+        ConfigError: There are some, and the teacher's answers do not count.
+        DataError: A file cannot be read.
+    """
+    if not recipe.data.monolingual:
+        return []
+    if recipe.targets.references == 1.0:
+        raise ConfigError(
+            "data.monolingual is given and targets.references is 1; wanted less, so that the "
+            "teacher's answers count"
+        )
+    held = {(text.strip(), "") for split in data.splits().values() for text in split["source"]}
+    found, notes = read_unlabelled(
+        list(recipe.data.monolingual),
+        Columns("source", None, ""),
+        held=held,
+        known=(),
+        rows=None,
+        seed=recipe.seed,
+    )
+    for note in notes:
+        say(f"  {note}")
+    return list(found["text"])
+
+
+def targets(
+    recipe: Seq2SeqRecipe,
+    teacher: PreTrainedModel,
+    data: PairData,
+    more: Sequence[str],
+    tokenizers: tuple[Tokenizer, Tokenizer],
+    stages: Path,
+    say: Say,
+) -> Written:
+    """Return the texts to learn from; the teacher writes its own once.
+
+    Args:
+        recipe: Every setting.
+        teacher: In eval mode.
+        data: The pairs.
+        more: Further sources.
+        tokenizers: The teacher's, of sources and of targets.
+        stages: Folder that keeps the teacher's answers.
+        say: Told of the work.
+
+    Raises:
+        ConfigError: Nothing would be learned from.
+    """
+    share = recipe.targets.references
+    sources = [*data.train["source"], *(more if share < 1 else ())]
+    found: list[list[tuple[str, float]]] = [[] for _ in sources]
+    if share < 1:
+        with first_alone() as first:
+            if first and not (stages / _BEAMS).is_file():
+                _ask(recipe, teacher, sources, tokenizers, stages, say)
+        for i, text in enumerate(read_texts(stages / _BEAMS)):
+            found[i].append((text, 1 - share if i < len(data.train) else 1.0))
+    if share > 0:
+        for i, text in enumerate(data.train["target"]):
+            found[i].append((text, share))
+    kept = [[(text, weight) for text, weight in row if text.strip()] for row in found]
+    if not any(kept):
+        raise ConfigError(
+            f"the teacher wrote nothing for any of {len(sources):,} sources, and "
+            "targets.references is 0; let it learn longer, or give a share of references"
+        )
+    return Written(
+        [source for source, row in zip(sources, kept, strict=True) if row],
+        [[text for text, _ in row] for row in kept if row],
+        [[weight for _, weight in row] for row in kept if row],
+    )
+
+
+def next_tokens(
+    recipe: Seq2SeqRecipe, teacher: PreTrainedModel, learned: Dataset, pad: int, stages: Path
+) -> Top | None:
+    """Return the teacher's next tokens for rows in its own pieces; None where none are asked for.
+
+    Args:
+        recipe: Every setting.
+        teacher: In eval mode.
+        learned: Rows of ``Written.rows``.
+        pad: Token id of padding.
+        stages: Folder that keeps them.
+    """
+    if not recipe.targets.word_level:
+        return None
+    ask = partial(
+        top_tokens,
+        teacher,
+        learned,
+        stages / "top",
+        count=recipe.targets.top,
+        pad=pad,
+        start=int(teacher.config.decoder_start_token_id),
+    )
+    with first_alone() as first:
+        if first:
+            ask()
+    return ask()
+
+
+def _ask(
+    recipe: Seq2SeqRecipe,
+    teacher: PreTrainedModel,
+    sources: list[str],
+    tokenizers: tuple[Tokenizer, Tokenizer],
+    stages: Path,
+    say: Say,
+) -> None:
+    """Let the teacher write its answers into the run."""
+    decoding = Decoding(
+        beams=recipe.targets.beams,
+        length_penalty=recipe.targets.length_penalty,
+        max_tokens=recipe.max_target,
+    )
+    write = (
+        open_model(teacher, tokenizers, stages / "teacher")
+        if teacher.config.model_type in LAYOUTS
+        else TorchWriter(teacher, tokenizers[0], target=tokenizers[1])
+    )
+    beam_texts(write, sources, stages / _BEAMS, decoding, say)

@@ -1,0 +1,242 @@
+"""The vocabulary of a student that writes: the pieces its texts need, or the most frequent ones."""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from datasets import Dataset
+from transformers import AutoModelForSeq2SeqLM, PreTrainedModel
+
+from tinybert.bart import has_two_tables, vocabulary_sizes
+from tinybert.distill.processes import first_alone
+from tinybert.distill.vocabularies import save_cut
+from tinybert.distill.writers import open_vocabulary
+from tinybert.distill.writing import Top
+from tinybert.errors import UnsupportedModelError
+from tinybert.text import Tokenizer
+from tinybert.vocabulary import Cut, cut_rows, cut_to_size, cut_vocabulary
+
+__all__ = ["OwnVocabulary", "carry_over", "check_vocabulary", "cut_writer"]
+
+_CHUNK = 1_000
+_SOURCES = ("model.encoder.embed_tokens.weight",)
+_TARGETS = ("model.decoder.embed_tokens.weight", "lm_head.weight")
+_BOTH = ("model.shared.weight",)
+_BIAS = "final_logits_bias"
+
+
+@dataclass(frozen=True)
+class OwnVocabulary:
+    """What a student reads and writes with, and itself with tables of that size.
+
+    Args:
+        folder: Holds its tokenizer; ``target`` in it may hold that of targets.
+        tokenizers: Of sources and of targets.
+        student: The student.
+        targets: Int64 (V,): the student's id of each of the teacher's target pieces, −1 where
+            there is none.
+    """
+
+    folder: Path
+    tokenizers: tuple[Tokenizer, Tokenizer]
+    student: PreTrainedModel
+    targets: npt.NDArray[np.int64]
+
+
+def check_vocabulary(size: int | str | None, folder: Path) -> None:
+    """Refuse a size that special tokens and characters alone exceed, before anything is trained.
+
+    Args:
+        size: A number, ``texts`` or None.
+        folder: Of the teacher's tokenizers.
+
+    Raises:
+        ConfigError: It does.
+        UnsupportedModelError: A vocabulary that has no smaller pieces.
+    """
+    if size is None:
+        return
+    for place in _folders(folder):
+        _cut(_spec(place), Counter(), size)
+
+
+def cut_writer(
+    size: int | str,
+    texts: tuple[Sequence[str], Sequence[str]],
+    student: PreTrainedModel,
+    folder: Path,
+    place: Path,
+    limits: tuple[int, int],
+    say: Callable[[str], None],
+) -> OwnVocabulary:
+    """Cut the teacher's vocabulary for a student that has the teacher's.
+
+    Special tokens always stay, and single characters or bytes, so that a word whose pieces are gone
+    falls into smaller ones.
+
+    Args:
+        size: ``texts``: every piece that the texts need; a number: so many pieces of each
+            vocabulary, the most frequent first.
+        texts: All sources and all targets that are learned from.
+        student: It stays as it is.
+        folder: Of the teacher's tokenizers.
+        place: Where the student's are written.
+        limits: Longest source and target in tokens.
+        say: Told how many pieces stay.
+
+    Raises:
+        ConfigError: Fewer pieces than the special tokens and characters.
+        UnsupportedModelError: A vocabulary that has no smaller pieces, or a padding id that must
+            not change and would.
+
+    Source: vocabulary pruning: Abdaoui et al. 2020, "Load What You Need", section 3.
+    """
+    tokenizers = open_vocabulary(folder, limits)
+    counts = [_count(t, given) for t, given in zip(tokenizers, texts, strict=True)]
+    folders = _folders(folder)
+    if len(folders) == 1:
+        counts = [counts[0] + counts[1]]
+    cuts = [_cut(_spec(own), c, size) for own, c in zip(folders, counts, strict=True)]
+    _check_padding(student, cuts)
+    with first_alone() as first:
+        if first:
+            for own, cut in zip(folders, cuts, strict=True):
+                to = place / own.relative_to(folder)
+                to.mkdir(parents=True, exist_ok=True)
+                save_cut(cut, own, to)
+    for cut, seen in zip(cuts, counts, strict=True):
+        lost = sum(n for piece, n in seen.items() if piece not in cut.new_ids)
+        share = lost / max(1, sum(seen.values()))
+        note = f"; {share:.1%} of the texts' pieces fall into smaller ones" if lost else ""
+        say(f"the student's vocabulary: {len(cut.rows):,} pieces{note}")
+    targets = np.full(vocabulary_sizes(student)[1], -1, dtype=np.int64)
+    targets[list(cuts[-1].new_ids)] = list(cuts[-1].new_ids.values())
+    return OwnVocabulary(
+        place, open_vocabulary(place, limits), _with_tables(student, cuts), targets
+    )
+
+
+def carry_over(top: Top, theirs: Dataset, own: Dataset, new_ids: npt.NDArray[np.int64]) -> Top:
+    """Give the teacher's next tokens to the places of a student that cuts words otherwise.
+
+    Where both cut alike, the place has the teacher's tokens that the student has, by its ids; any
+    other place the token that stands there alone.
+
+    Args:
+        top: Of the W places of ``theirs``.
+        theirs: Rows in the teacher's pieces.
+        own: The same rows in the student's; W' places.
+        new_ids: ``OwnVocabulary.targets``.
+
+    Returns:
+        Int32 and float16 (W', K).
+    """
+    labels = [np.asarray(one, dtype=np.int64) for row in own["labels"] for one in row]
+    flat = np.concatenate(labels)
+    ids = np.repeat(flat[:, None], top.ids.shape[1], axis=1)
+    probabilities = np.zeros(ids.shape, np.float16)
+    probabilities[:, 0] = 1
+    begun = [place for row in own["places"] for place in row]
+    there = [place for row in theirs["places"] for place in row]
+    before = [new_ids[one] for row in theirs["labels"] for one in row]
+    for mapped, label, start, other in zip(before, labels, begun, there, strict=True):
+        for place, mine in _alike(mapped, label):
+            found = new_ids[top.ids[other + place]]
+            weights = np.where(found >= 0, top.probabilities[other + place], 0)
+            if weights.sum() > 0:
+                ids[start + mine] = np.maximum(found, 0)
+                probabilities[start + mine] = weights
+    return Top(ids.astype(np.int32), probabilities)
+
+
+def _alike(theirs: npt.NDArray[np.int64], own: npt.NDArray[np.int64]) -> list[tuple[int, int]]:
+    """Return the places of the same pieces in both, in order."""
+    if len(theirs) == len(own) and (theirs == own).all():
+        return [(i, i) for i in range(len(own))]
+    blocks = SequenceMatcher(None, theirs.tolist(), own.tolist(), autojunk=False)
+    return [
+        (block.a + i, block.b + i)
+        for block in blocks.get_matching_blocks()
+        for i in range(block.size)
+    ]
+
+
+def _folders(folder: Path) -> list[Path]:
+    """Return where the tokenizers are: one, or that of sources and that of targets."""
+    return [folder, folder / "target"] if (folder / "target").is_dir() else [folder]
+
+
+def _spec(folder: Path) -> dict[str, Any]:
+    """Return the content of a folder's tokenizer."""
+    found: dict[str, Any] = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    return found
+
+
+def _cut(spec: dict[str, Any], counts: Counter[int], size: int | str) -> Cut:
+    """Keep so many of the pieces that texts have, or all of them."""
+    return (
+        cut_to_size(spec, counts, size) if isinstance(size, int) else cut_vocabulary(spec, counts)
+    )
+
+
+def _count(tokenizer: Tokenizer, texts: Sequence[str]) -> Counter[int]:
+    """Count the pieces of texts, nothing cut off."""
+    found: Counter[int] = Counter()
+    for start in range(0, len(texts), _CHUNK):
+        found.update(chain.from_iterable(tokenizer.pieces(list(texts[start : start + _CHUNK]))))
+    return found
+
+
+def _check_padding(student: PreTrainedModel, cuts: Sequence[Cut]) -> None:
+    """Refuse ids of padding that sources and targets, or positions, would no longer agree on."""
+    pad = int(student.config.pad_token_id)
+    new = {cut.new_ids[pad] for cut in cuts}
+    if len(new) > 1 or (student.config.model_type == "m2m_100" and new != {pad}):
+        raise UnsupportedModelError(
+            f"student.vocabulary is given, and the teacher's padding token {pad} would change: its "
+            "positions are counted from it, or its two vocabularies share it; leave it out"
+        )
+
+
+def _with_tables(student: PreTrainedModel, cuts: Sequence[Cut]) -> PreTrainedModel:
+    """Return a student with smaller tables and the ids of special tokens in them."""
+    source, target = cuts[0], cuts[-1]
+    config: Any = deepcopy(student.config)
+    config.vocab_size = len(source.rows)
+    if has_two_tables(student):
+        config.decoder_vocab_size = len(target.rows)
+    _renumber(config, target)
+    found: PreTrainedModel = AutoModelForSeq2SeqLM.from_config(config)
+    weights = dict(student.state_dict())
+    for names, cut in ((_BOTH, source), (_SOURCES, source), (_TARGETS, target)):
+        for name in weights.keys() & set(names):
+            weights[name] = torch.from_numpy(cut_rows(weights[name].numpy(), cut))
+    if _BIAS in weights:
+        weights[_BIAS] = torch.from_numpy(cut_rows(weights[_BIAS].numpy().T, target)).T
+    found.load_state_dict(weights)
+    found.generation_config = deepcopy(student.generation_config)
+    _renumber(found.generation_config, target)
+    found.eval()
+    return found
+
+
+def _renumber(settings: Any, cut: Cut) -> None:
+    """Give settings the new ids of special tokens."""
+    for name, value in settings.to_dict().items():
+        if name.endswith("_token_id"):
+            many = isinstance(value, list)
+            old = value if many else [value]
+            new = [cut.new_ids.get(one, one) if isinstance(one, int) else one for one in old]
+            setattr(settings, name, new if many else new[0])
+        elif name == "bad_words_ids" and value:
+            kept = [[cut.new_ids.get(one) for one in row] for row in value]
+            setattr(settings, name, [row for row in kept if None not in row] or None)
