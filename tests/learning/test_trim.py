@@ -87,6 +87,14 @@ def test_a_character_that_was_no_piece_becomes_one():
     assert rows == {"a": (1,), "##b": (1,), "##c": (2,), "##d": (3,), "d": (3,)}
 
 
+def test_bytes_stay_for_characters_that_are_no_pieces():
+    single = [(piece, -2.0) for piece in "<0x123456789ABCDEF>"]
+    pieces = [("<unk>", 0.0), *single, *((f"<0x{i:02X}>", -9.0) for i in range(256)), ("12", -1.0)]
+    old = Backend(models.Unigram(pieces, 0, byte_fallback=True))
+    new = Backend.from_str(json.dumps(cut_vocabulary(json.loads(old.to_str()), []).tokenizer))
+    assert new.encode("12\u4e2d").tokens == ["1", "2", "<0xE4>", "<0xB8>", "<0xAD>"]
+
+
 def test_a_word_level_vocabulary_has_nothing_to_fall_back_on():
     old = Backend(models.WordLevel({"[UNK]": 0, "ab": 1}, unk_token="[UNK]"))
     with pytest.raises(UnsupportedModelError, match="WordLevel vocabulary has no smaller pieces"):
