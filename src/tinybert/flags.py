@@ -166,6 +166,7 @@ SEQ2SEQ_FLAGS: tuple[tuple[str, str, Any, str], ...] = (
     ("--encoder-layers", "student.encoder_layers", "layers", "Number, or teacher layers 0,2,5."),
     ("--decoder-layers", "student.decoder_layers", "layers", "Number, or teacher layers 0,2,5."),
     ("--hidden", "student.hidden", int, "Width of a narrower student."),
+    ("--vocabulary", "student.vocabulary", str, "texts (their pieces alone) or a number."),
     ("--teach-epochs", "teaching.epochs", float, "Epochs of a teacher trained here."),
     ("--epochs", "training.epochs", float, "Epochs of the student."),
     ("--learning-rate", "training.learning_rate", float, "Peak rate of the student."),

@@ -56,6 +56,13 @@ def test_distill_makes_students_that_write(recipes, shown, tmp_path, arguments):
     assert len(recipes) == 3
 
 
+@pytest.mark.parametrize(("given", "wanted"), [("8000", 8000), ("texts", "texts")])
+def test_the_students_vocabulary_is_a_number_or_that_of_its_texts(recipes, given, wanted):
+    done = invoke(cli.app, ["seq2seq", "--data", "x.tsv", "--vocabulary", given])
+    assert done.exit_code == 0, done.output
+    assert recipes[0].student.vocabulary == wanted
+
+
 def test_distill_of_other_tasks_writes_nothing(recipes, tmp_path):
     file = tmp_path / "r.toml"
     file.write_text("task = [\n")
