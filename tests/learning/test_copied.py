@@ -48,6 +48,14 @@ def test_what_stands_on_both_sides_is_replaced_by_the_same():
     assert 0.5 < sum(bool(re.match(r"\d", found[0])) for found in numbers) / len(numbers) < 0.95
 
 
+@pytest.mark.parametrize("inside", ["A380", "12th", "3.5km", "iPhone", "v2.0"])
+def test_parts_of_words_stay(inside):
+    assert copied_pairs([f"an {inside} here"], [f"hier {inside} da"], 5, seed=0) == []
+    (pair,) = copied_pairs([f"an {inside} 7"], [f"hier {inside}, 7"], 1, seed=0)
+    assert pair[1].startswith(f"an {inside} ")
+    assert pair[2].startswith(f"hier {inside}, ")
+
+
 def test_the_draw_is_the_seeds():
     one, again, other = (copied_pairs(SOURCES, TARGETS, 20, seed=s) for s in (1, 1, 2))
     assert one == again != other

@@ -17,7 +17,9 @@ _KINDS = {
     "number": r"\d+(?:[.,:]\d+)*",
     "name": r"[A-Z][a-zA-Z-]+[a-zA-Z]",
 }
-_COPIED = re.compile("|".join(f"(?P<{kind}>{form})" for kind, form in _KINDS.items()), re.ASCII)
+_BEFORE, _AFTER = r"(?<![A-Za-z0-9])(?<!\d[.,:])", r"(?![A-Za-z0-9]|[.,:]\d)"
+_ANY = "|".join(f"(?P<{kind}>{form})" for kind, form in _KINDS.items())
+_COPIED = re.compile(f"{_BEFORE}(?:{_ANY}){_AFTER}", re.ASCII)
 _STARTS = ("b", "d", "f", "g", "h", "k", "l", "m", "n", "p", "r", "s", "t", "v", "w", "br", "st")
 _MIDDLES = ("a", "e", "i", "o", "u", "ai", "ee", "ou")
 _ENDS = ("", "", "l", "n", "r", "s", "t", "ck", "nd")
@@ -58,7 +60,8 @@ def copied_pairs(
 ) -> list[tuple[int, str, str]]:
     """Make pairs of those in which a number, a name or an address stands on both sides.
 
-    It is replaced by another one, on both sides by the same.
+    It is replaced by another one, on both sides by the same. What stands inside a word stays, as
+    the number in ``A380``.
 
     Args:
         sources, targets: N texts each.
