@@ -145,10 +145,7 @@ def test_a_student_with_fewer_pieces_than_its_teacher(run, tmp_path):
         seq2seq(
             seq2seq_recipe.load(None, settings(tmp_path, **more, **{"training.cross_attention": 1}))
         )
+    more = {"out": str(tmp_path / "9"), "student.vocabulary": 9, "training.hidden": 0.0}
     with pytest.raises(ConfigError, match=r"vocabulary is 9; special tokens and the characters"):
-        seq2seq(
-            seq2seq_recipe.load(
-                None,
-                settings(tmp_path, **more | {"out": str(tmp_path / "9"), "student.vocabulary": 9}),
-            )
-        )
+        seq2seq(seq2seq_recipe.load(None, settings(tmp_path, **more)))
+    assert not (tmp_path / "9" / "teacher").exists()

@@ -10,8 +10,10 @@ from datasets import Dataset
 
 from small_writers import TEXTS, save_random_writer, word_pairs
 from tinybert.bart import new_writer
+from tinybert.distill import seq2seq as training
+from tinybert.distill import seq2seq_recipe
 from tinybert.distill.writer_vocabulary import carry_over, check_vocabulary, cut_writer
-from tinybert.distill.writers import load_writer, open_vocabulary
+from tinybert.distill.writers import load_writer, open_vocabulary, save_writer
 from tinybert.distill.writing import Top, rows
 from tinybert.errors import ConfigError, UnsupportedModelError
 from tinybert.subwords import train_tokenizer
@@ -125,6 +127,10 @@ def test_a_size_is_kept_and_too_small_a_one_refused(tmp_path):
     assert own.student.config.vocab_size == own.tokenizers[0].vocab_size <= size
     assert "of the texts' pieces fall into smaller ones" in said[0]
     assert cut_of(folder, tmp_path / "cut", size, texts=(TEXTS, TEXTS))[1] != said
+    whole = cut_of(folder, tmp_path / "both", "texts", texts=(TEXTS[2:], TEXTS[:1]))[0]
+    for text in (TEXTS[0], TEXTS[2]):
+        pieces = open_vocabulary(folder, LIMITS)[0].encode([text])[0][0]
+        assert (whole.targets[pieces] >= 0).all()
     check_vocabulary(None, folder)
     check_vocabulary(size, folder)
     with pytest.raises(ConfigError, match=r"vocabulary is 20; special tokens and the characters"):
@@ -132,15 +138,17 @@ def test_a_size_is_kept_and_too_small_a_one_refused(tmp_path):
 
 
 def test_next_tokens_go_where_both_cut_alike():
-    theirs = Dataset.from_dict({"labels": [[[7, 8, 9], [8]]], "places": [[0, 3]]})
-    own = Dataset.from_dict({"labels": [[[5, 1, 2, 4], [1]]], "places": [[0, 4]]})
+    theirs = Dataset.from_dict({"labels": [[[7, 8, 9], [8]], [[9]]], "places": [[0, 3], [4]]})
+    own = Dataset.from_dict({"labels": [[[5, 1, 2, 4], [1]], [[4]]], "places": [[0, 4], [5]]})
     new_ids = np.array([0, -1, 6, -1, -1, -1, -1, 5, -1, 4])  # 8 became 1 2
-    ids = np.array([[7, 1], [8, 1], [9, 2], [3, 1]], dtype=np.int32)
-    probabilities = np.array([[0.5, 0.25], [0.5, 0.5], [0.75, 0.25], [0.5, 0.5]], np.float16)
+    ids = np.array([[7, 1], [8, 1], [9, 2], [3, 1], [3, 1]], dtype=np.int32)
+    shares = [[0.5, 0.25], [0.5, 0.5], [0.75, 0.25], [0.5, 0.5], [0.5, 0.5]]
+    probabilities = np.array(shares, np.float16)
     found = carry_over(Top(ids, probabilities), theirs, own, new_ids)
     assert found.ids.dtype == np.int32
-    assert found.ids.tolist() == [[5, 0], [1, 1], [2, 2], [4, 6], [1, 1]]
-    assert found.probabilities.tolist() == [[0.5, 0], [1, 0], [1, 0], [0.75, 0.25], [1, 0]]
+    assert found.ids.tolist() == [[5, 0], [1, 1], [2, 2], [4, 6], [1, 1], [4, 4]]
+    wanted = [[0.5, 0], [1, 0], [1, 0], [0.75, 0.25], [1, 0], [1, 0]]
+    assert found.probabilities.tolist() == wanted
 
 
 def test_rows_of_alike_pieces_keep_all_of_the_teachers(tmp_path):
@@ -156,3 +164,37 @@ def test_rows_of_alike_pieces_keep_all_of_the_teachers(tmp_path):
     found = carry_over(Top(ids, shares), theirs, mine, own.targets)
     assert (found.ids == own.targets[ids]).all()
     assert (found.probabilities == shares).all()
+
+
+class StopError(Exception):
+    """Ends a run where a test has seen enough."""
+
+
+def test_the_student_begins_with_its_own_id(tmp_path, monkeypatch):
+    last = late_padding(tmp_path / "whole") - 1
+    teacher = new_writer(
+        last + 1, layers=(1, 1), hidden=32, start=last, pad=last, eos=2, positions=32
+    )
+    save_writer(teacher, tmp_path / "whole", tmp_path / "teacher")
+    lines = [json.dumps({"source": text, "target": text}) for text in ("12", "1 2", "2 1")] * 4
+    (tmp_path / "pairs.jsonl").write_text("\n".join(lines))
+    seen = []
+
+    def stop(*arguments):
+        learned, batches = arguments[2:4]
+        seen.append(batches([learned[0]]))
+        raise StopError
+
+    monkeypatch.setattr(training, "_train", stop)
+    recipe = seq2seq_recipe.load(
+        None,
+        {"out": str(tmp_path / "run"), "data.path": str(tmp_path / "pairs.jsonl")}
+        | {"teacher.model": str(tmp_path / "teacher"), "student.vocabulary": "texts"}
+        | {"student.encoder_layers": 1, "max_length": 16, "max_target": 16},
+    )
+    with pytest.raises(StopError):
+        training.seq2seq(recipe, lambda _: None)
+    own = open_vocabulary(tmp_path / "run" / "stages" / "vocabulary", (16, 16))[0].vocabulary
+    assert own["<pad>"] < last
+    assert set(seen[0]["decoder_input_ids"][:, 0].tolist()) == {own["<pad>"]}
+    assert seen[0]["top_ids"].max() <= own["<pad>"]
