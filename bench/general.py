@@ -111,6 +111,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--set",
         nargs="+",
+        action="extend",
         default=[],
         help="other settings, as in layer_stage.epochs=1 or training.batch_size=16",
     )

@@ -114,7 +114,11 @@ def add_arguments(parser: argparse.ArgumentParser, work: str) -> None:
     parser.add_argument("--workers", type=int, default=2, help="runs at once, one thread each")
     parser.add_argument("--work", default=work, help="folder of the runs")
     parser.add_argument(
-        "--set", nargs="+", default=[], help="other settings, as in layer_stage.attention=1"
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        help="other settings, as in layer_stage.attention=1",
     )
     parser.add_argument("--passages", type=int, default=40_000, help="for the Chinese encoder")
     parser.add_argument("--results", type=Path, help="folder of the results, for trials")

@@ -11,7 +11,8 @@ def test_jobs(asked, tmp_path):
     import seq2seq
 
     arguments = asked(
-        seq2seq, f"--data {tmp_path} --sets multi30k --seeds 0 1 --set training.epochs=2"
+        seq2seq,
+        f"--data {tmp_path} --sets multi30k --seeds 0 1 --set training.epochs=2 --set seed=3",
     )
     with pytest.raises(SystemExit, match="multi30k needs --data DIR with a folder multi30k in it"):
         seq2seq.jobs("multi30k", arguments)
@@ -20,7 +21,7 @@ def test_jobs(asked, tmp_path):
     assert [(job["seed"], job["data"]) for job in jobs] == [
         (s, f"{tmp_path}/multi30k") for s in (0, 1)
     ]
-    assert jobs[0]["settings"] == {"training.epochs": "2"}
+    assert jobs[0]["settings"] == {"training.epochs": "2", "seed": "3"}
     assert len({job["run"] for job in jobs}) == 2
     assert seq2seq.jobs("helpdesk", asked(seq2seq, ""))[0]["data"] == ""
 
