@@ -394,10 +394,10 @@ def test_a_teacher_that_writes_nothing_is_told(run, tmp_path):
     data = load_saved_pairs(run)
     lines = [json.dumps(" ")] * (len(data.train) + 1)
     (tmp_path / "beams.jsonl").write_text("\n".join(lines) + "\n")
-    tokenizers = training.open_vocabulary(run / "stages/tokenizer", (16, 16))
+    tokenizers = open_vocabulary(run / "stages/tokenizer", (16, 16))
     given = (recipe, load_writer(run / "teacher"), data, ["one more"], tokenizers)
     with pytest.raises(ConfigError, match=f"nothing for any of {len(lines)} sources, .* is 0; let"):
-        training._targets(*given, tmp_path, print)
+        targets(*given, tmp_path, print)
 
 
 def test_another_architecture_teaches_a_student_of_its_own_width(tmp_path):
