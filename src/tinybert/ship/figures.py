@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from tinybert.ship import lost
 from tinybert.ship.lost_answers import place_differences
 from tinybert.ship.lost_words import word_differences
 from tinybert.ship.measure import TIMED, Subject, measure
-from tinybert.ship.systems import NAMES, Run, System, answer
+from tinybert.ship.systems import NAMES, Run, System, answer, stage_logs
 from tinybert.tags import scheme_of
 
 __all__ = ["figures"]
@@ -26,6 +26,7 @@ Array = npt.NDArray[Any]
 
 _MOST_TEXTS = 40
 _MOST_FLIPS = 20
+_STAGES = ("teach", "layer", "healing", "prediction", "label_only")
 
 
 def figures(
@@ -79,7 +80,7 @@ def figures(
         "run": run.about | {"teacher": Path(run.about["teacher"]).name},
         "report_s": round(time.monotonic() - started, 1),
     }
-    return found, {"logits": logits, "targets": targets, "logs": _logs(run.folder)}
+    return found, {"logits": logits, "targets": targets, "logs": stage_logs(run.folder, _STAGES)}
 
 
 def _time(
@@ -164,14 +165,3 @@ def _parity(run: Run) -> dict[str, Any]:
         return {}
     parity: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")).get("parity") or {}
     return parity
-
-
-def _logs(folder: Path) -> dict[str, Sequence[Mapping[str, Any]]]:
-    """Return the log of each stage, in the order they ran."""
-    order = ("teach", "layer", "healing", "prediction", "label_only")
-    paths = {name: folder / "stages" / name / "log.json" for name in order}
-    return {
-        name: json.loads(path.read_text(encoding="utf-8"))
-        for name, path in paths.items()
-        if path.is_file()
-    }

@@ -1,10 +1,8 @@
 """Turns a report's figures into one page that needs nothing but itself."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from tinybert.artifact import VALUED
@@ -13,10 +11,10 @@ from tinybert.metrics import values as metric_values
 from tinybert.ship import plots
 from tinybert.ship.systems import NAMES
 from tinybert.ship.table import METRIC_NAMES, headline, table
+from tinybert.ship.templates import open_template
 
 __all__ = ["render"]
 
-_TEMPLATE = Path(__file__).with_name("report.html.j2")
 _STAGES = {
     "teach": "Teaching the teacher",
     "layer": "Layer stage",
@@ -34,14 +32,8 @@ def render(report: Mapping[str, Any], drawn: Mapping[str, Any]) -> str:
         report: What ``report.json`` holds.
         drawn: ``logits`` by system, ``targets``, and ``logs`` of the stages.
     """
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["percent"] = lambda value: f"{100 * value:.1f} %"
-    environment.filters["shorten"] = _shorten
-    environment.filters["figure"] = _figure
     header, lines = table(report)
-    template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
+    template = open_template("report", percent=_percent, shorten=_shorten, figure=_figure)
     return template.render(
         report=report,
         headline=headline(report),
@@ -92,6 +84,11 @@ def _losses(logs: Mapping[str, Any]) -> dict[str, str]:
     """Draw the losses of each stage that logged any."""
     found = {stage: plots.losses(history, stage=stage) for stage, history in logs.items()}
     return {stage: svg for stage, svg in found.items() if svg is not None}
+
+
+def _percent(value: float) -> str:
+    """Return a share as text."""
+    return f"{100 * value:.1f} %"
 
 
 def _shorten(text: str) -> str:

@@ -6,16 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from tinybert.artifact import write_atomic
 from tinybert.ship import plots
 from tinybert.ship.table import METRIC_NAMES
+from tinybert.ship.templates import open_template
 
 __all__ = ["plan_table", "print_plan", "write_page"]
 
-_TEMPLATE = Path(__file__).with_name("plan.html.j2")
 _ORDER = ("chosen", "trained", "short", "stopped", "refused", "waiting", "larger", "over")
 _PARTS = {"0.25": "¼", "0.5": "½", "1": "full"}
 _WIDE = 140
@@ -78,11 +77,8 @@ def write_page(about: Mapping[str, Any], folder: Path) -> Path:
         about: What ``plan.json`` holds.
         folder: The plan's folder.
     """
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
     header, lines = plan_table(about)
-    template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
+    template = open_template("plan")
     page = template.render(
         about=about,
         header=header,

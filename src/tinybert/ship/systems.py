@@ -1,7 +1,7 @@
 """The systems a report compares: their answers, quality and size."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from tinybert.distill.teach import dev_metrics
 from tinybert.errors import ArtifactError
 from tinybert.text import Tokenizer
 
-__all__ = ["NAMES", "Run", "System", "answer", "open_run"]
+__all__ = ["NAMES", "Run", "System", "answer", "open_run", "stage_logs"]
 
 Array = npt.NDArray[Any]
 
@@ -96,6 +96,21 @@ class System:
     parameters: int | None = None
     file_mb: float | None = None
     precision: str = ""
+
+
+def stage_logs(run: Path, stages: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
+    """Return what those of a run's stages logged that it has, in the order given.
+
+    Args:
+        run: Its folder.
+        stages: Their names.
+    """
+    paths = {name: run / "stages" / name / "log.json" for name in stages}
+    return {
+        name: json.loads(path.read_text(encoding="utf-8"))
+        for name, path in paths.items()
+        if path.is_file()
+    }
 
 
 def open_run(folder: str | Path) -> Run:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from tinybert import text_baselines, text_metrics
@@ -18,19 +17,20 @@ from tinybert.errors import ConfigError
 from tinybert.pairs import PairData, load_saved_pairs
 from tinybert.runtime.generation import Decoding
 from tinybert.ship import plots
+from tinybert.ship.systems import stage_logs
 from tinybert.ship.table import written_headline, written_table
+from tinybert.ship.templates import open_template
 from tinybert.ship.writer import answers_of, export_writer, verify_writer
 
 __all__ = ["is_writing_run", "report_writing", "seq2seq"]
 
-_TEMPLATE = Path(__file__).with_name("writing.html.j2")
 _EXAMPLES = 30
 _NAMES = {"teacher": "Teacher", "student": "Student", "artifact": "int8"}
 _STAGES = {"teaching": "Teaching the teacher", "writing": "Teaching the student"}
 _UNWRITTEN = {
     "source": "Source unchanged",
     "first sentence": "First sentence",
-    "first 8 words": "First 8 words",
+    "first 8 words": "First 8 words, 16 characters",
 }
 _NO_COST = {"file_mb": None, "texts_per_second": None}
 
@@ -138,7 +138,7 @@ def report_writing(run: str | Path, *, split: str | None = None) -> Path:
     }
     text = json.dumps(found, indent=2, ensure_ascii=False) + "\n"
     write_atomic(place / "report.json", text.encode())
-    write_atomic(place / "report.html", _page(found, _logs(place)).encode())
+    write_atomic(place / "report.html", _page(found, stage_logs(place, _STAGES)).encode())
     return place / "report.html"
 
 
@@ -171,25 +171,11 @@ def _megabytes(folder: Path) -> float | None:
     return sum(file.stat().st_size for file in files) / 1e6 or None
 
 
-def _logs(run: Path) -> dict[str, list[dict[str, Any]]]:
-    """Return what the run's stages logged."""
-    found = {}
-    for stage in _STAGES:
-        file = run / "stages" / stage / "log.json"
-        if file.is_file():
-            found[stage] = json.loads(file.read_text(encoding="utf-8"))
-    return found
-
-
 def _page(report: Mapping[str, Any], logs: Mapping[str, list[dict[str, Any]]]) -> str:
     """Return the page."""
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
     header, lines = written_table(report)
     curves = {stage: plots.losses(history, stage=stage) for stage, history in logs.items()}
-    template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
-    return template.render(
+    return open_template("writing").render(
         report=report,
         headline=written_headline(report),
         header=header,
