@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from tinybert.errors import ConfigError, UnsupportedModelError
 
-__all__ = ["Cut", "cut_rows", "cut_to_size", "cut_vocabulary", "renumber_config"]
+__all__ = ["Cut", "cut_for", "cut_rows", "cut_to_size", "cut_vocabulary", "renumber_config"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,19 @@ class Cut:
     tokenizer: dict[str, Any]
     rows: tuple[tuple[int, ...], ...]
     new_ids: Mapping[int, int]
+
+    def id_table(self, size: int | None = None) -> npt.NDArray[np.int64]:
+        """Return the new id of each old one, −1 where there is none.
+
+        Args:
+            size: V, old ids; None takes those up to the last that stayed.
+
+        Returns:
+            Int64 (V,).
+        """
+        found = np.full(size or max(self.new_ids) + 1, -1, dtype=np.int64)
+        found[list(self.new_ids)] = list(self.new_ids.values())
+        return found
 
 
 @dataclass
@@ -79,6 +92,23 @@ def cut_vocabulary(tokenizer: Mapping[str, Any], needed: Iterable[int]) -> Cut:
     _renumber(spec.get("post_processor"), new_ids)
     spec["padding"] = None
     return Cut(spec, tuple(rows), new_ids)
+
+
+def cut_for(tokenizer: Mapping[str, Any], counts: Mapping[int, int], size: int | str) -> Cut:
+    """Keep all pieces that texts need (``texts``) or so many of the most frequent.
+
+    Args:
+        tokenizer: The content of ``tokenizer.json``; it is not changed.
+        counts: How often texts use each id.
+        size: ``texts``, or pieces that may stay.
+
+    Raises:
+        ConfigError: Special tokens and characters alone are more than ``size``.
+        UnsupportedModelError: No WordPiece, BPE or Unigram model.
+    """
+    if isinstance(size, int):
+        return cut_to_size(tokenizer, counts, size)
+    return cut_vocabulary(tokenizer, counts)
 
 
 def cut_to_size(tokenizer: Mapping[str, Any], counts: Mapping[int, int], size: int) -> Cut:

@@ -44,7 +44,8 @@ def test_what_stays_is_computed_as_before(kind, tmp_path):
         teacher.get_buffer("final_logits_bias").copy_(torch.randn(1, teacher.config.vocab_size))
     own, said = cut_of(folder, tmp_path / "cut", "texts", teacher)
     assert own.student.config.vocab_size < teacher.config.vocab_size == len(own.targets)
-    assert said == [f"the student's vocabulary: {own.student.config.vocab_size} pieces"]
+    sizes = f"{own.student.config.vocab_size} of {teacher.config.vocab_size}"
+    assert said == [f"the student's vocabulary: {sizes} pieces"]
     before = open_vocabulary(folder, LIMITS)[0].encode(TEXTS[:1])[0]
     after = own.tokenizers[0].encode(TEXTS[:1])[0]
     assert [list(own.targets[row]) for row in before] == after

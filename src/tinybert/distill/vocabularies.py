@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -21,9 +21,16 @@ from tinybert.distill.processes import first_alone
 from tinybert.errors import ConfigError
 from tinybert.layout import layout_of
 from tinybert.text import Tokenizer
-from tinybert.vocabulary import Cut, cut_rows, cut_to_size, cut_vocabulary, renumber_config
+from tinybert.vocabulary import Cut, cut_for, cut_rows, renumber_config
 
-__all__ = ["Vocabulary", "cut_words", "make_vocabulary", "save_cut"]
+__all__ = [
+    "Vocabulary",
+    "count_pieces",
+    "cut_words",
+    "make_vocabulary",
+    "save_cut",
+    "what_stays",
+]
 
 _CHUNK = 1_000
 
@@ -46,11 +53,7 @@ class Vocabulary:
 
     def new_ids(self) -> npt.NDArray[np.int64] | None:
         """Return the student's id of each of the teacher's, −1 where there is none."""
-        if self.cut is None:
-            return None
-        found = np.full(max(self.cut.new_ids) + 1, -1, dtype=np.int64)
-        found[list(self.cut.new_ids)] = list(self.cut.new_ids.values())
-        return found
+        return None if self.cut is None else self.cut.id_table()
 
 
 def make_vocabulary(
@@ -85,8 +88,9 @@ def make_vocabulary(
     if size is None:
         return Vocabulary(folder, tokenizer)
     spec = json.loads((Path(folder) / "tokenizer.json").read_text(encoding="utf-8"))
-    counts = _counts(texts, tokenizer)
-    cut = cut_to_size(spec, counts, size) if isinstance(size, int) else cut_vocabulary(spec, counts)
+    names = [name for name in ("text", "text2") if name in texts.column_names]
+    counts = count_pieces(tokenizer, *(texts[name] for name in names))
+    cut = cut_for(spec, counts, size)
     lost = sum(count for piece, count in counts.items() if piece not in cut.new_ids)
     if lost and data.task in ("answering", "tagging"):
         raise ConfigError(
@@ -97,9 +101,7 @@ def make_vocabulary(
         if first:
             place.mkdir(parents=True, exist_ok=True)
             save_cut(cut, folder, place)
-    share = lost / max(1, sum(counts.values()))
-    note = f"; {share:.1%} of the texts' pieces fall into smaller ones" if lost else ""
-    say(f"vocabulary: {len(cut.rows):,} of {tokenizer.vocab_size:,} pieces{note}")
+    say(f"vocabulary: {what_stays(cut, counts, tokenizer.vocab_size)}")
     own = Tokenizer(place, max_length=tokenizer.max_length)
     return Vocabulary(str(place), own, cut, same=not lost)
 
@@ -135,13 +137,24 @@ def save_cut(cut: Cut, source: str | Path, place: str | Path) -> None:
         write_atomic(Path(place) / "tokenizer_config.json", text.encode())
 
 
-def _counts(texts: Dataset, tokenizer: Tokenizer) -> Counter[int]:
-    """Count the pieces of texts, nothing cut off."""
+def count_pieces(tokenizer: Tokenizer, *texts: Sequence[str | None]) -> Counter[int]:
+    """Count the pieces of texts, nothing cut off.
+
+    Args:
+        tokenizer: Cuts them.
+        texts: Columns of texts; None and empty ones are passed over.
+    """
     found: Counter[int] = Counter()
-    names = [name for name in ("text", "text2") if name in texts.column_names]
-    for start in range(0, len(texts), _CHUNK):
-        part = texts[start : start + _CHUNK]
-        for name in names:
-            given: Iterable[str] = filter(None, part[name])
+    for column in texts:
+        for start in range(0, len(column), _CHUNK):
+            given = filter(None, column[start : start + _CHUNK])
             found.update(chain.from_iterable(tokenizer.pieces(list(given))))
     return found
+
+
+def what_stays(cut: Cut, counts: Mapping[int, int], size: int) -> str:
+    """Say how many of ``size`` pieces stay, and what share of the texts' pieces does not."""
+    lost = sum(count for piece, count in counts.items() if piece not in cut.new_ids)
+    share = lost / max(1, sum(counts.values()))
+    note = f"; {share:.1%} of the texts' pieces fall into smaller ones" if lost else ""
+    return f"{len(cut.rows):,} of {size:,} pieces{note}"

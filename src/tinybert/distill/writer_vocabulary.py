@@ -1,12 +1,10 @@
 """The vocabulary of a student that writes: the pieces its texts need, or the most frequent ones."""
 
 import json
-from collections import Counter
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from difflib import SequenceMatcher
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +16,15 @@ from transformers import AutoModelForSeq2SeqLM, PreTrainedModel
 
 from tinybert.bart import has_two_tables, vocabulary_sizes
 from tinybert.distill.processes import first_alone
-from tinybert.distill.vocabularies import save_cut
+from tinybert.distill.vocabularies import count_pieces, save_cut, what_stays
 from tinybert.distill.writers import open_vocabulary
 from tinybert.distill.writing import Top
 from tinybert.errors import UnsupportedModelError
 from tinybert.text import Tokenizer
-from tinybert.vocabulary import Cut, cut_rows, cut_to_size, cut_vocabulary
+from tinybert.vocabulary import Cut, cut_for, cut_rows
 
 __all__ = ["OwnVocabulary", "carry_over", "check_vocabulary", "cut_writer"]
 
-_CHUNK = 1_000
 _SOURCES = ("model.encoder.embed_tokens.weight",)
 _TARGETS = ("model.decoder.embed_tokens.weight", "lm_head.weight")
 _BOTH = ("model.shared.weight",)
@@ -66,7 +63,7 @@ def check_vocabulary(size: int | str | None, folder: Path) -> None:
     if size is None:
         return
     for place in _folders(folder):
-        _cut(_spec(place), Counter(), size)
+        cut_for(_spec(place), {}, size)
 
 
 def cut_writer(
@@ -101,11 +98,11 @@ def cut_writer(
     Source: vocabulary pruning: Abdaoui et al. 2020, "Load What You Need", section 3.
     """
     tokenizers = open_vocabulary(folder, limits)
-    counts = [_count(t, given) for t, given in zip(tokenizers, texts, strict=True)]
+    counts = [count_pieces(t, given) for t, given in zip(tokenizers, texts, strict=True)]
     folders = _folders(folder)
     if len(folders) == 1:
         counts = [counts[0] + counts[1]]
-    cuts = [_cut(_spec(own), c, size) for own, c in zip(folders, counts, strict=True)]
+    cuts = [cut_for(_spec(own), c, size) for own, c in zip(folders, counts, strict=True)]
     _check_padding(student, cuts)
     with first_alone() as first:
         if first:
@@ -113,13 +110,9 @@ def cut_writer(
                 to = place / own.relative_to(folder)
                 to.mkdir(parents=True, exist_ok=True)
                 save_cut(cut, own, to)
-    for cut, seen in zip(cuts, counts, strict=True):
-        lost = sum(n for piece, n in seen.items() if piece not in cut.new_ids)
-        share = lost / max(1, sum(seen.values()))
-        note = f"; {share:.1%} of the texts' pieces fall into smaller ones" if lost else ""
-        say(f"the student's vocabulary: {len(cut.rows):,} pieces{note}")
-    targets = np.full(vocabulary_sizes(student)[1], -1, dtype=np.int64)
-    targets[list(cuts[-1].new_ids)] = list(cuts[-1].new_ids.values())
+    for cut, seen, old in zip(cuts, counts, vocabulary_sizes(student), strict=False):
+        say(f"the student's vocabulary: {what_stays(cut, seen, old)}")
+    targets = cuts[-1].id_table(vocabulary_sizes(student)[1])
     return OwnVocabulary(
         place, open_vocabulary(place, limits), _with_tables(student, cuts), targets
     )
@@ -178,21 +171,6 @@ def _folders(folder: Path) -> list[Path]:
 def _spec(folder: Path) -> dict[str, Any]:
     """Return the content of a folder's tokenizer."""
     found: dict[str, Any] = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
-    return found
-
-
-def _cut(spec: dict[str, Any], counts: Counter[int], size: int | str) -> Cut:
-    """Keep so many of the pieces that texts have, or all of them."""
-    return (
-        cut_to_size(spec, counts, size) if isinstance(size, int) else cut_vocabulary(spec, counts)
-    )
-
-
-def _count(tokenizer: Tokenizer, texts: Sequence[str]) -> Counter[int]:
-    """Count the pieces of texts, nothing cut off."""
-    found: Counter[int] = Counter()
-    for start in range(0, len(texts), _CHUNK):
-        found.update(chain.from_iterable(tokenizer.pieces(list(texts[start : start + _CHUNK]))))
     return found
 
 
