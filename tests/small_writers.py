@@ -33,6 +33,44 @@ def word_pairs(count, seed=0):
     return [(" ".join(row), " ".join(WORDS[word] for word in row)) for row in found]
 
 
+def writer_settings(place, **more):
+    """Return the settings of a tiny run in a folder that holds ``pairs``."""
+    return {
+        "out": str(place / "run"),
+        "data.path": str(place / "pairs"),
+        "max_length": 16,
+        "max_target": 16,
+        "precision": "fp32",
+        "teacher.hidden": 32,
+        "teacher.encoder_layers": 2,
+        "teacher.decoder_layers": 1,
+        "teacher.vocab_size": 330,
+        "teacher.dropout": 0.0,
+        "teaching.epochs": 8,
+        "teaching.learning_rate": 8e-3,
+        "teaching.batch_size": 16,
+        "student.encoder_layers": 1,
+        "student.dropout": 0.0,
+        "training.epochs": 2,
+        "training.hidden": 0.1,
+        "training.cross_attention": 0.01,
+        "training.learning_rate": 6e-3,
+        "training.batch_size": 16,
+        "ship.max_drop": 5.0,
+    } | more
+
+
+def write_pairs(folder, share=1):
+    """Write train, dev and test of word by word translations."""
+    folder.mkdir()
+    for split, count, seed in (("train", 240, 1), ("dev", 40, 2), ("test", 20, 3)):
+        lines = [
+            "source\ttarget",
+            *("\t".join(row) for row in word_pairs(int(count * share), seed)),
+        ]
+        (folder / f"{split}.tsv").write_text("\n".join(lines) + "\n")
+
+
 def save_random_writer(folder, kind="bart", layers=(2, 1), positions=64):
     """Write a model whose answers vary, with a tokenizer of its own."""
     spread = 1.5 if kind == "bart" else 3.0

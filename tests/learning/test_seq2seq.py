@@ -11,7 +11,7 @@ from datasets import Dataset
 from typer.testing import CliRunner
 
 import tinybert
-from small_writers import WORDS, word_pairs
+from small_writers import WORDS, word_pairs, write_pairs, writer_settings
 from tinybert import text_metrics
 from tinybert.artifact import read_card, write_card
 from tinybert.cli import app
@@ -21,50 +21,13 @@ from tinybert.distill.average import take_average
 from tinybert.distill.beams import beam_texts
 from tinybert.distill.trainer import Schedule
 from tinybert.distill.writer_targets import monolingual, next_tokens, targets
-from tinybert.distill.writers import load_writer, open_vocabulary, save_writer
-from tinybert.errors import ArtifactError, ConfigError, UnsupportedModelError
+from tinybert.distill.writers import load_writer, open_vocabulary
+from tinybert.errors import ArtifactError, ConfigError
 from tinybert.pairs import load_saved_pairs
-from tinybert.runtime import Decoding, Hypothesis, Summarizer, Translator
+from tinybert.runtime import Decoding, Hypothesis, Translator
 from tinybert.ship.verify import verify
 from tinybert.ship.writer import answers_of, evaluate_writer, verify_writer
 from tinybert.ship.writing import report_writing, seq2seq
-from tinybert.subwords import train_tokenizer
-
-
-def settings(place, **more):
-    return {
-        "out": str(place / "run"),
-        "data.path": str(place / "pairs"),
-        "max_length": 16,
-        "max_target": 16,
-        "precision": "fp32",
-        "teacher.hidden": 32,
-        "teacher.encoder_layers": 2,
-        "teacher.decoder_layers": 1,
-        "teacher.vocab_size": 330,
-        "teacher.dropout": 0.0,
-        "teaching.epochs": 8,
-        "teaching.learning_rate": 8e-3,
-        "teaching.batch_size": 16,
-        "student.encoder_layers": 1,
-        "student.dropout": 0.0,
-        "training.epochs": 2,
-        "training.hidden": 0.1,
-        "training.cross_attention": 0.01,
-        "training.learning_rate": 6e-3,
-        "training.batch_size": 16,
-        "ship.max_drop": 5.0,
-    } | more
-
-
-def write_pairs(folder, share=1):
-    folder.mkdir()
-    for split, count, seed in (("train", 240, 1), ("dev", 40, 2), ("test", 20, 3)):
-        lines = [
-            "source\ttarget",
-            *("\t".join(row) for row in word_pairs(int(count * share), seed)),
-        ]
-        (folder / f"{split}.tsv").write_text("\n".join(lines) + "\n")
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +36,7 @@ def run(tmp_path_factory):
     write_pairs(place / "pairs")
     (place / "more.txt").write_text("\n".join(a for a, _ in word_pairs(60, 7)))
     more = {"data.monolingual": str(place / "more.txt")}
-    return seq2seq(seq2seq_recipe.load(None, settings(place, **more)), lambda _: None)
+    return seq2seq(seq2seq_recipe.load(None, writer_settings(place, **more)), lambda _: None)
 
 
 class StopError(Exception):
@@ -91,7 +54,7 @@ def test_the_recipes_pace_reaches_the_training(tmp_path, monkeypatch):
     monkeypatch.setattr(training, "run_stage", stop)
     more = {"teaching.average": 2, "teaching.patience": 7, "teaching.warmup": 0.2, "seed": 3}
     with pytest.raises(StopError):
-        seq2seq(seq2seq_recipe.load(None, settings(tmp_path, **more)), lambda _: None)
+        seq2seq(seq2seq_recipe.load(None, writer_settings(tmp_path, **more)), lambda _: None)
     pace = {"learning_rate": 8e-3, "batch_size": 16, "warmup": 0.2, "seed": 3, "bf16": False}
     pace |= {"decay": "inverse_sqrt", "average": 2, "patience": 7}
     assert seen == [(Schedule(epochs=8, **pace), "chrf")]
@@ -319,76 +282,6 @@ def test_the_mean_of_weights_is_taken_where_it_is_better(tmp_path):
     assert not take_average(module, folders[:1], measure, "m")
 
 
-def test_what_cannot_be_run(tmp_path):
-    write_pairs(tmp_path / "pairs")
-
-    def refused(error, match, **more):
-        recipe = seq2seq_recipe.load(None, settings(tmp_path, **more))
-        with pytest.raises(error, match=match):
-            seq2seq(recipe, lambda _: None)
-
-    more = {"data.monolingual": "x.txt", "targets.references": 1.0}
-    refused(ConfigError, "targets.references is 1; wanted less", **more)
-    refused(
-        ConfigError,
-        "student.encoder_layers: 3 layers were asked for; the teacher has 2",
-        **{"student.encoder_layers": 3},
-    )
-    refused(
-        ConfigError,
-        "student.decoder_layers: there is no layer 1; the te",
-        **{"student.decoder_layers": [1]},
-    )
-    refused(
-        ConfigError,
-        "layers are compared at the same width, over the same pieces",
-        **{"student.hidden": 16},
-    )
-    refused(UnsupportedModelError, "nowhere is not a folder", **{"teacher.model": "./nowhere"})
-    with pytest.raises(ConfigError, match=r"unknown setting `student.decoder_layer`; did you mean"):
-        seq2seq_recipe.load(None, {"student.decoder_layer": 1})
-
-
-def test_a_bert_begins_a_teacher_and_its_student_summarizes(tmp_path, wide_encoder):
-    bert = wide_encoder(2, spread=0.1)
-    words = ["the", "film", "was", "fine"]
-    rows = [{"text": f"{a} {b} {c}", "summary": a} for a in words for b in words for c in words]
-    (tmp_path / "d.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    more = {
-        "task": "summarization",
-        "data.path": str(tmp_path / "d.jsonl"),
-        "teacher.bert": str(bert),
-        "teacher.decoder_layers": 1,
-        "teaching.epochs": 2,
-        "teaching.learning_rate": 1e-3,
-        "student.decoder_layers": 1,
-        "student.encoder_layers": [1],
-        "training.epochs": 2,
-        "targets.references": 1.0,
-        "targets.word_level": 0.0,
-        "ship.max_drop": 100,
-    }
-    too_large = {
-        "student.heads": 3,
-        "max_length": 10**4,
-        "student.intermediate": 10**4,
-        "student.encoder_layers": 9,
-    }
-    narrow = {"training.hidden": 0.0, "training.cross_attention": 0.0, "student.hidden": 20}
-    for name, value in too_large.items():
-        wrong = settings(tmp_path, **more, **narrow) | {name: value}
-        with pytest.raises(ConfigError, match=str(value)):
-            seq2seq(seq2seq_recipe.load(None, wrong), lambda _: None)
-        assert not (tmp_path / "run").exists()
-    run = seq2seq(seq2seq_recipe.load(None, settings(tmp_path, **more)), lambda _: None)
-    model = tinybert.load(run / "artifact", threads=1)
-    assert isinstance(model, Summarizer)
-    assert not (run / "stages" / "beams.jsonl").exists()
-    log = json.loads((run / "stages" / "writing" / "log.json").read_text())
-    assert log[-1]["train_loss"] < 3
-    assert set(model(["the film was", ""])[0].split()) <= set(words)
-
-
 def test_a_teacher_that_writes_nothing_is_told(run, tmp_path):
     recipe = seq2seq_recipe.load(run / "recipe.toml", {"targets.references": 0.0})
     data = load_saved_pairs(run)
@@ -398,36 +291,3 @@ def test_a_teacher_that_writes_nothing_is_told(run, tmp_path):
     given = (recipe, load_writer(run / "teacher"), data, ["one more"], tokenizers)
     with pytest.raises(ConfigError, match=f"nothing for any of {len(lines)} sources, .* is 0; let"):
         targets(*given, tmp_path, print)
-
-
-def test_another_architecture_teaches_a_student_of_its_own_width(tmp_path):
-    from transformers import T5Config, T5ForConditionalGeneration
-
-    place = tmp_path / "t5"
-    train_tokenizer([a for a, _ in word_pairs(50)], place, vocab_size=320)
-    config = T5Config(
-        vocab_size=325, d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2, pad_token_id=1,
-        eos_token_id=2, decoder_start_token_id=1,
-    )  # fmt: skip
-    save_writer(T5ForConditionalGeneration(config), place, tmp_path / "teacher")
-    write_pairs(tmp_path / "pairs", 1 / 10)
-    more = {
-        "teacher.model": str(tmp_path / "teacher"),
-        "teacher.target_token": "▁red",
-        "student.hidden": 16,
-        "training.hidden": 0.0,
-        "training.cross_attention": 0.0,
-        "targets.beams": 1,
-        "training.epochs": 1,
-        "ship.max_drop": 100,
-    }
-    with pytest.raises(ConfigError, match="the teacher is a t5, of which no layers can be taken"):
-        seq2seq(
-            seq2seq_recipe.load(None, settings(tmp_path, **more | {"student.hidden": None})), print
-        )
-    run = seq2seq(seq2seq_recipe.load(None, settings(tmp_path, **more)), lambda _: None)
-    student = load_writer(run / "student")
-    assert (student.config.d_model, student.config.vocab_size) == (16, 325)
-    answers = [json.loads(line) for line in (run / "stages" / "beams.jsonl").open()]
-    assert all(answer.startswith("red") for answer in answers)
-    assert all(text.startswith("red") for text in tinybert.load(run / "artifact")(["cat", "dog"]))
