@@ -9,9 +9,8 @@ seed: the teacher and the student of the set's recipe; ``int8``, the artifact by
 ``alone``, a student of the same start that learns from the references without the teacher's texts
 and distributions, in as many steps; and what needs no model: of summaries the source's first
 sentence and its first eight words (of Chinese, sixteen characters), of translations the source as
-it is. The teacher of a seed is trained once. Dev chooses the
-epoch, test is measured once. Interrupted, the same command goes on where it stopped. Results:
-seq2seq-SET.json.
+it is. The teacher of a seed is trained once. Dev chooses the epoch, test is measured once.
+Interrupted, the same command goes on where it stopped. Results: seq2seq-SET.json.
 """
 
 import argparse

@@ -221,9 +221,13 @@ def test_commands(run):
     best, last = (report["systems"][i]["quality"]["chrf"] for i in (0, 2))
     assert f"keeps {100 * last / best:.1f} % of the teacher's chrf on pairs, dev" in done.output
     rows = [line.split() for line in done.output.splitlines()]
-    assert ["int8", *(f"{v:.2f}" for v in report["systems"][2]["quality"].values())] in [
-        row[:9] for row in rows
-    ]
+    shown = report["systems"][2]
+    figures = [f"{value:.2f}" for value in shown["quality"].values()]
+    cost = [f"{shown['kept']:.1%}", f"{shown['file_mb']:.1f}", f"{shown['texts_per_second']:.0f}"]
+    assert ["int8", *figures, *cost] in rows
+    unchanged = report["systems"][3]
+    assert (unchanged["file_mb"], unchanged["texts_per_second"]) == (None, None)
+    assert any(row[:2] == ["Source", "unchanged"] and row[-2:] == ["–", "–"] for row in rows)
     assert done.output.endswith(f"report: {run / 'report.html'}\n")
 
 
