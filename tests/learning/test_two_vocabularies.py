@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import tinybert
-from small_writers import word_pairs
+from small_writers import word_pairs, writer_settings
 from tinybert.artifact import read_card
 from tinybert.bart import has_two_tables, new_writer
 from tinybert.distill import seq2seq_recipe
@@ -24,28 +24,15 @@ def settings(place, **more):
     pairs = word_pairs(260, 1)
     lines = [json.dumps({"source": a, "target": b}, ensure_ascii=False) for a, b in pairs]
     (place / "pairs.jsonl").write_text("\n".join(lines))
-    return {
-        "out": str(place / "run"),
+    own = {
         "data.path": str(place / "pairs.jsonl"),
-        "max_length": 16,
-        "max_target": 16,
-        "precision": "fp32",
-        "teacher.hidden": 32,
         "teacher.encoder_layers": 1,
-        "teacher.decoder_layers": 1,
         "teacher.vocab_size": 320,
-        "teacher.dropout": 0.0,
-        "teaching.epochs": 8,
-        "teaching.learning_rate": 8e-3,
-        "teaching.batch_size": 16,
-        "student.encoder_layers": 1,
-        "student.dropout": 0.0,
         "training.epochs": 1,
-        "training.hidden": 0.1,
+        "training.cross_attention": 0.0,
         "training.learning_rate": 4e-3,
-        "training.batch_size": 16,
-        "ship.max_drop": 5.0,
-    } | SHARED | more  # fmt: skip
+    }
+    return writer_settings(place, **own | SHARED | more)
 
 
 @pytest.fixture(scope="module")
@@ -148,4 +135,4 @@ def test_a_student_with_fewer_pieces_than_its_teacher(run, tmp_path):
     more = {"out": str(tmp_path / "9"), "student.vocabulary": 9, "training.hidden": 0.0}
     with pytest.raises(ConfigError, match=r"vocabulary is 9; special tokens and the characters"):
         seq2seq(seq2seq_recipe.load(None, settings(tmp_path, **more)))
-    assert not (tmp_path / "9" / "teacher").exists()
+    assert not (tmp_path / "9").exists()

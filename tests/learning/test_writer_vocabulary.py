@@ -132,7 +132,6 @@ def test_a_size_is_kept_and_too_small_a_one_refused(tmp_path):
     for text in (TEXTS[0], TEXTS[2]):
         pieces = open_vocabulary(folder, LIMITS)[0].encode([text])[0][0]
         assert (whole.targets[pieces] >= 0).all()
-    check_vocabulary(None, folder)
     check_vocabulary(size, folder)
     with pytest.raises(ConfigError, match=r"vocabulary is 20; special tokens and the characters"):
         check_vocabulary(20, folder)

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from datasets import Dataset
@@ -72,27 +73,27 @@ def seq2seq(recipe: Seq2SeqRecipe, say: Say = print) -> Path:
     data = load_data(recipe, say)
     more = monolingual(recipe, data, say)
     given = _given(recipe)
+    texts = [*data.train["source"], *more], list(data.train["target"])
+    _check_vocabulary(recipe, *texts)
     run = open_folder(recipe)
     stages, vocabulary = run / "stages", run / "stages" / "tokenizer"
     with first_alone() as first:
         if first:
-            sources = [*data.train["source"], *more]
-            write_vocabulary(recipe, sources, list(data.train["target"]), vocabulary)
+            write_vocabulary(recipe, *texts, vocabulary)
             if not (run / "data" / "pairs.json").is_file():
                 data_room.save_pairs(data, run / "data")
     limits = (recipe.max_length, recipe.max_target)
     tokenizers = open_vocabulary(vocabulary, limits)
-    check_vocabulary(recipe.student.vocabulary, vocabulary)
     if given is not None:
         force_token(given, recipe.teacher.target_token, tokenizers[1])
     teacher = given if given is not None else _taught(recipe, data, tokenizers, run, say)
     student = make_student(recipe, teacher)
-    texts = targets(recipe, teacher, data, more, tokenizers, stages, say)
-    learned = texts.rows(tokenizers, teacher)
+    written = targets(recipe, teacher, data, more, tokenizers, stages, say)
+    learned = written.rows(tokenizers, teacher)
     top = next_tokens(recipe, teacher, learned, tokenizers[0].pad_id, stages)
     if recipe.student.vocabulary is not None:
         student, vocabulary, learned, top = _own_words(
-            recipe, student, run, texts, learned, top, say
+            recipe, student, run, written, learned, top, say
         )
         tokenizers = open_vocabulary(vocabulary, limits)
     say(f"student: {_size(student)}; teacher: {_size(teacher)}")
@@ -213,6 +214,15 @@ def _taught(
         if first:
             save_writer(teacher.eval(), run / "stages" / "tokenizer", run / "teacher")
     return load_writer(run / "teacher")
+
+
+def _check_vocabulary(recipe: Seq2SeqRecipe, sources: list[str], targets: list[str]) -> None:
+    """Refuse a student's vocabulary that cannot be cut, before a run's folder is begun."""
+    if recipe.student.vocabulary is None or (Path(recipe.out) / "stages" / "vocabulary").is_dir():
+        return
+    with TemporaryDirectory() as place:
+        write_vocabulary(recipe, sources, targets, Path(place))
+        check_vocabulary(recipe.student.vocabulary, Path(place))
 
 
 def _own_words(

@@ -49,19 +49,17 @@ class OwnVocabulary:
     targets: npt.NDArray[np.int64]
 
 
-def check_vocabulary(size: int | str | None, folder: Path) -> None:
+def check_vocabulary(size: int | str, folder: Path) -> None:
     """Refuse a size that special tokens and characters alone exceed, before anything is trained.
 
     Args:
-        size: A number, ``texts`` or None.
+        size: A number, or ``texts``.
         folder: Of the teacher's tokenizers.
 
     Raises:
         ConfigError: It does.
         UnsupportedModelError: A vocabulary that has no smaller pieces.
     """
-    if size is None:
-        return
     for place in _folders(folder):
         cut_for(_spec(place), {}, size)
 
