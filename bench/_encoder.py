@@ -11,6 +11,8 @@ __all__ = ["characters", "train"]
 
 # A document is cut into passages of so many characters.
 PASSAGE = 120
+# None while the encoder is made, which reads each text a few times; its teachers have it.
+DROPOUT = ("hidden_dropout_prob", "attention_probs_dropout_prob")
 
 
 def main() -> None:
@@ -67,7 +69,6 @@ def train(
         BertForMaskedLM,
         DataCollatorForLanguageModeling,
         PreTrainedTokenizerFast,
-        Trainer,
         TrainingArguments,
         set_seed,
     )
@@ -85,18 +86,21 @@ def train(
             num_attention_heads=4,
             intermediate_size=4 * width,
             max_position_embeddings=longest,
+            **dict.fromkeys(DROPOUT, 0.0),
         )
     )
     ids = tokenizer(list(texts), truncation=True, max_length=cut or longest).input_ids
-    Trainer(
+    _masked_trainer()(
         model=model,
         args=TrainingArguments(
             output_dir=str(folder / "stages"),
             num_train_epochs=epochs,
-            per_device_train_batch_size=64,
+            per_device_train_batch_size=32,
             learning_rate=5e-4,
             warmup_steps=0.05,
             use_cpu=not torch.cuda.is_available(),
+            bf16=True,
+            train_sampling_strategy="group_by_length",
             save_strategy="no",
             report_to=[],
             seed=0,
@@ -104,8 +108,27 @@ def train(
         train_dataset=[{"input_ids": row} for row in ids],
         data_collator=DataCollatorForLanguageModeling(tokenizer),
     ).train()
+    model.config.update(dict.fromkeys(DROPOUT, 0.1))
     model.save_pretrained(folder)
     return folder
+
+
+def _masked_trainer() -> type:
+    """Return a trainer that computes the vocabulary's scores of the masked places alone."""
+    from torch.nn.functional import cross_entropy
+    from transformers import Trainer
+
+    class MaskedTrainer(Trainer):
+        def compute_loss(
+            self, model: Any, inputs: Any, return_outputs: bool = False, **_: Any
+        ) -> Any:
+            labels = inputs.pop("labels")
+            masked = labels != -100
+            hidden = model.bert(**inputs).last_hidden_state
+            loss = cross_entropy(model.cls(hidden[masked]).float(), labels[masked])
+            return (loss, {}) if return_outputs else loss
+
+    return MaskedTrainer
 
 
 def characters(texts: Sequence[str], folder: Path, least: int = 2) -> int:

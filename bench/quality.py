@@ -147,7 +147,7 @@ def make_encoder(name: str, work: Path, arguments: argparse.Namespace) -> None:
         sys.exit(f"{name} needs --data DIR with {ENCODER_TEXT} in it, or --set teacher.model=")
     out = encoder_folder(work)
     job = {"data": str(arguments.data), "work": str(work), "out": str(out), "text": str(text)}
-    job |= {"passages": arguments.passages, "epochs": 2}
+    job |= {"passages": arguments.passages, "epochs": 1}
     done, log = out / "model.safetensors", out.with_suffix(".log")
     _jobs.start(str(HERE / "_encoder.py"), job, done, log, "encoder of the Chinese sets")
 
