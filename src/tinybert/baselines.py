@@ -1,5 +1,6 @@
 """The baselines that every student stands beside."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from tinybert.answer_baselines import unread
 from tinybert.data import TaskData
 from tinybert.metrics import measure
 
-__all__ = ["majority", "tfidf"]
+__all__ = ["majority", "tfidf", "vectorizer"]
 
 Array = npt.NDArray[Any]
 
@@ -38,22 +39,16 @@ def majority(data: TaskData, split: str = "dev") -> dict[str, float]:
 def tfidf(data: TaskData, split: str = "dev") -> Array:
     """Return logits of TF-IDF with logistic regression, trained on train.
 
-    Ridge for regression; for ranking the cosine of query and passage, no labels read. Word 1- and
-    2-grams; character 1- to 3-grams where words are not set apart by spaces.
+    Ridge for regression; for ranking the cosine of query and passage, no labels read.
 
     Returns:
         Float (N, C) for the rows of the split; C = 1 for regression and ranking.
     """
     train, rows = data.joined("train"), data.joined(split)
-    spaceless = sum(" " in text.strip() for text in train) < len(train) / 2
-    vectorizer = (
-        TfidfVectorizer(analyzer="char", ngram_range=(1, 3), sublinear_tf=True, min_df=1)
-        if spaceless
-        else TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"(?u)\b\w+\b")
-    )
-    inputs, queries = vectorizer.fit_transform(train), vectorizer.transform(rows)
+    vectors = vectorizer(train)
+    inputs, queries = vectors.fit_transform(train), vectors.transform(rows)
     if data.task == "ranking":
-        sides = [vectorizer.transform(data.splits()[split][name]) for name in ("text", "text2")]
+        sides = [vectors.transform(data.splits()[split][name]) for name in ("text", "text2")]
         cosine: Array = np.asarray(sides[0].multiply(sides[1]).sum(axis=1)).reshape(-1, 1)
         return cosine
     targets = np.asarray(data.train["label"])
@@ -67,6 +62,16 @@ def tfidf(data: TaskData, split: str = "dev") -> Array:
     logits = np.full((len(rows), len(data.labels)), -1e9)
     logits[:, model.classes_] = np.log(model.predict_proba(queries) + 1e-12)
     return logits
+
+
+def vectorizer(texts: Sequence[str]) -> Any:
+    """Return what makes TF-IDF vectors of texts such as these; it is not fitted yet.
+
+    Word 1- and 2-grams; character 1- to 3-grams where words are not set apart by spaces.
+    """
+    if sum(" " in text.strip() for text in texts) < len(texts) / 2:
+        return TfidfVectorizer(analyzer="char", ngram_range=(1, 3), sublinear_tf=True, min_df=1)
+    return TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"(?u)\b\w+\b")
 
 
 def _one_label(inputs: Any, queries: Any, column: Array) -> Array:

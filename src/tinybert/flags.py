@@ -99,10 +99,16 @@ FLAGS: tuple[tuple[str, str, str | None, Any, str], ...] = (
 
 # Flag, recipe setting, type, help: those of `augment`, beside those of data and teacher.
 AUGMENT_FLAGS: tuple[tuple[str, str, Any, str], ...] = (
-    ("--source", "augment.source", str, "embeddings (if not given), mlm, vectors or wordnet."),
+    (
+        "--source",
+        "augment.source",
+        str,
+        "embeddings (unless --pairs), mlm, vectors or wordnet.",
+    ),
     ("--p", "augment.p", float, "Probability that a word is replaced; 0.4 if not given."),
     ("--copies", "augment.copies", int, "New texts made of each text; 20 if not given."),
     ("--candidates", "augment.candidates", int, "Words to choose from; 15 if not given."),
+    ("--pairs", "augment.pairs", int, "Of each first text with others' second texts like it."),
     ("--min-confidence", "augment.min_confidence", float, "Drop texts the teacher doubts more."),
     ("--vectors", "augment.vectors", str, "File of word vectors, GloVe or word2vec text."),
     ("--wordnet", "augment.wordnet", str, "Folder of a WordNet."),

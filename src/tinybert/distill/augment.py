@@ -1,4 +1,4 @@
-"""More text for the teacher to label: training texts with some words replaced (Algorithm 1)."""
+"""More text for the teacher to label: words replaced (Algorithm 1), texts paired anew."""
 
 import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -6,7 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from datasets import Dataset
+from datasets import Dataset, concatenate_datasets
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
@@ -15,6 +15,7 @@ from tinybert.audit import row_keys
 from tinybert.data import TaskData
 from tinybert.distill.infer import load_classifier, resolve
 from tinybert.distill.label import check_target, label_rows, write_rows
+from tinybert.distill.pairings import near_pairs
 from tinybert.distill.proposals import Source, check_source, open_source
 from tinybert.distill.recipe import AugmentSettings, Recipe
 from tinybert.distill.teach import check_teacher, has_head, save_model
@@ -36,10 +37,10 @@ def augment(recipe: Recipe, to: str | Path, say: Say = print) -> Path:
 
     Args:
         recipe: Sections ``data``, ``teacher.model`` (fine-tuned) and ``augment`` are used; a source
-            of ``none`` means ``embeddings``.
+            of ``none`` means ``embeddings``, unless ``pairs`` are wanted.
         to: A file that ends in .jsonl, .csv or .tsv. Its columns: ``text``, ``text2`` (pairs only),
             ``label`` and ``score`` (the teacher's answer and its probability), ``origin`` (line of
-            the row it was made of), ``source``, ``copy``.
+            the row it was made of; of a new pair its first text's), ``source``, ``copy``.
         say: Told of each step, and at the end how many rows were made and dropped.
 
     Returns:
@@ -49,7 +50,7 @@ def augment(recipe: Recipe, to: str | Path, say: Say = print) -> Path:
         TinyBertError: Data, teacher, source or file cannot be used, or no new text came out.
     """
     settings = recipe.augment
-    if settings.source == "none":
+    if not settings.wanted:
         settings = settings.model_copy(update={"source": "embeddings"})
     check_source(settings)
     data = load_data(recipe, say)
@@ -95,26 +96,20 @@ def augmented_rows(
 
     Returns:
         Columns ``text``, ``text2`` (pairs only), ``label``, ``score``, ``origin``, ``source``,
-        ``copy`` (1 to N_a).
+        ``copy`` (1 to N_a; of a new pair its rank).
 
     Raises:
         ConfigError: No new text came out.
     """
     names = ["text", "text2"] if data.pair else ["text"]
-    texts = [text for name in names for text in data.train[name]]
-    source = open_source(settings, texts, teacher, folder)
-    variants = [
-        vary(
-            list(data.train[name]),
-            source,
-            copies=settings.copies,
-            p=settings.p,
-            seed=(recipe.seed, n),
-        )
-        for n, name in enumerate(names)
-    ]
     held = {key for split in data.splits().values() for key in row_keys(split)}
-    rows, doubles = _new_rows(data.train, names, variants, source.name, held)
+    parts, doubles = [], 0
+    if settings.source != "none":
+        varied, doubles = _varied(settings, data.train, names, teacher, folder, recipe.seed, held)
+        parts.append(varied)
+    if settings.pairs:
+        parts.append(near_pairs(data.train, settings.pairs, held=held, seed=recipe.seed))
+    rows = concatenate_datasets([part for part in parts if len(part)] or parts)
     made, unsure = len(rows), 0
     if made:
         bf16 = use_bf16(recipe.precision)
@@ -125,8 +120,10 @@ def augmented_rows(
             unsure = made - len(rows)
         elif settings.min_confidence:
             say("min_confidence is for labels: where the teacher gives values all texts are kept")
+    ways = {settings.source: settings.source != "none", "pairs": settings.pairs > 0}
+    by = " and ".join(way for way, wanted in ways.items() if wanted)
     said = (
-        f"{len(rows):,} texts made of {len(data.train):,} by {source.name}; dropped: {doubles:,} "
+        f"{len(rows):,} texts made of {len(data.train):,} by {by}; dropped: {doubles:,} "
         f"duplicates or texts of the data, {unsure:,} for confidence below "
         f"{settings.min_confidence:g}"
     )
@@ -135,6 +132,25 @@ def augmented_rows(
     say(said)
     order = [*names, "label", "score", "origin", "source", "copy"]
     return rows.select_columns(order)
+
+
+def _varied(
+    settings: AugmentSettings,
+    train: Dataset,
+    names: Sequence[str],
+    teacher: PreTrainedModel,
+    folder: str | Path,
+    seed: int,
+    held: Collection[tuple[str, str]],
+) -> tuple[Dataset, int]:
+    """Return the variants of the training texts that are new, and how many were not."""
+    texts = [text for name in names for text in train[name]]
+    source = open_source(settings, texts, teacher, folder)
+    variants = [
+        vary(list(train[name]), source, copies=settings.copies, p=settings.p, seed=(seed, n))
+        for n, name in enumerate(names)
+    ]
+    return _new_rows(train, names, variants, source.name, held)
 
 
 def vary(

@@ -134,20 +134,27 @@ class AugmentSettings(Section):
     """New texts out of the training texts, labelled by the teacher (Algorithm 1 of the paper).
 
     ``source`` says where the ``candidates`` of a word come from. Each of the ``copies`` of a text
-    replaces each word with probability ``p``. Texts of whose answer the teacher is less sure than
-    ``min_confidence`` are left out. ``vectors`` (a file), ``wordnet`` (a folder) and ``mlm`` (a
-    folder or hub id) are what the source of that name reads; ``mlm`` reads ``vectors`` too, for
-    words of several pieces.
+    replaces each word with probability ``p``. ``pairs`` puts beside each first text of a pair so
+    many second texts of other pairs that are like it (see ``pairings.near_pairs``). Texts of whose
+    answer the teacher is less sure than ``min_confidence`` are left out. ``vectors`` (a file),
+    ``wordnet`` (a folder) and ``mlm`` (a folder or hub id) are what the source of that name reads;
+    ``mlm`` reads ``vectors`` too, for words of several pieces.
     """
 
     source: Literal["none", "embeddings", "mlm", "vectors", "wordnet"] = "none"
     p: float = Field(0.4, ge=0, le=1)
     copies: int = Field(20, ge=1)
     candidates: int = Field(15, ge=1)
+    pairs: int = Field(0, ge=0)
     min_confidence: float = Field(0.0, ge=0, le=1)
     vectors: str | None = None
     wordnet: str | None = None
     mlm: str | None = None
+
+    @property
+    def wanted(self) -> bool:
+        """Whether any text is made."""
+        return self.source != "none" or self.pairs > 0
 
 
 class Stage(Section):

@@ -181,7 +181,7 @@ def _texts(
     texts = add_crops(data.train, recipe.student.crops, seed=recipe.seed)
     if len(texts) > len(data.train):
         say(f"{len(texts) - len(data.train):,} passages of the train texts added for the teacher")
-    if recipe.augment.source != "none":
+    if recipe.augment.wanted:
         path = run / "augmented.jsonl"
         with first_alone() as first:
             if first and not path.is_file():

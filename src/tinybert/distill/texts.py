@@ -22,7 +22,8 @@ def load_data(recipe: Recipe, say: Callable[[str], None]) -> TaskData:
 
     Raises:
         DataError: The data cannot be used.
-        ConfigError: Texts shall be made of texts that are tagged word by word, or hold answers.
+        ConfigError: Texts shall be made of texts that are tagged word by word, or hold answers; or
+            pairs, where there are none.
     """
     settings = recipe.data.model_dump()
     data = data_room.load(settings.pop("source"), **settings, seed=recipe.seed)
@@ -33,6 +34,11 @@ def load_data(recipe: Recipe, say: Callable[[str], None]) -> TaskData:
     if data.task == "answering":
         what = f"answers in contexts{', or none' if data.unanswerable else ''}"
     refuse_new_texts(recipe, data.task)
+    if recipe.augment.pairs and not data.pair:
+        raise ConfigError(
+            f"augment.pairs is {recipe.augment.pairs}, but {data.name} has one text a row; leave "
+            "it out, or name the second text's column with --text2"
+        )
     pairs = "pairs, " if data.pair and data.task != "answering" else ""
     say(f"data {data.name}: {counts}; {pairs}{what}")
     for note in data.notes:
@@ -51,6 +57,8 @@ def refuse_new_texts(recipe: Recipe, task: str) -> None:
     asked = []
     if recipe.augment.source != "none":
         asked.append(f"augment.source is {recipe.augment.source}")
+    if recipe.augment.pairs:
+        asked.append(f"augment.pairs is {recipe.augment.pairs}")
     if recipe.student.crops:
         asked.append(f"student.crops is {recipe.student.crops}")
     if asked:

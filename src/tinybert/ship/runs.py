@@ -168,7 +168,7 @@ def prepare(recipe: Recipe, folder: Path, say: Say) -> Runs:
     place = folder / "shared"
     if not (place / "data" / "task.json").is_file():
         data_room.save(data, place / "data")
-    if recipe.augment.source != "none" and not (place / _AUGMENTED).is_file():
+    if recipe.augment.wanted and not (place / _AUGMENTED).is_file():
         made: Any = augmented_rows(recipe.augment, data, teacher, source, tokenizer, recipe, say)
         write_rows(made, place / _AUGMENTED)
     return Runs(recipe, folder, source, teacher, data, top)
