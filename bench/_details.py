@@ -111,10 +111,10 @@ def gains() -> str:
         }
     lines = []
     for part, title in STEPS.items():
-        values = [found[name].get(part) for name in sets]
-        known = [value for value in values if value is not None]
-        if known:
-            cells = ["–" if value is None else f"{value:+.1f}" for value in values]
+        values = [found[name].get(part, []) for name in sets]
+        if any(values):
+            known = [statistics.mean(lost) for lost in values if lost]
+            cells = [_points(lost) for lost in values]
             lines.append((statistics.mean(known), [*title.split(" | "), *cells]))
     if not lines:
         return ""
@@ -122,12 +122,23 @@ def gains() -> str:
     return table(["Step", "Instead", *sets], ordered)
 
 
-def _lost(whole: list[dict[str, Any]], part: list[dict[str, Any]]) -> float:
-    """Return the points that students lose by a change, seeds of both paired."""
+def _lost(whole: list[dict[str, Any]], part: list[dict[str, Any]]) -> list[float]:
+    """Return the points that students lose by a change, one for each seed that both have."""
     split = judge(whole)
     values = {row["seed"]: row[f"{split}_student"] for row in whole}
-    lost = [values[row["seed"]] - row[f"{split}_student"] for row in part if row["seed"] in values]
-    return 100 * statistics.mean(lost)
+    return [
+        100 * (values[row["seed"]] - row[f"{split}_student"])
+        for row in part
+        if row["seed"] in values
+    ]
+
+
+def _points(lost: Sequence[float]) -> str:
+    """Return mean and standard deviation of points, with their sign; a dash for none."""
+    if not lost:
+        return "–"
+    found = f"{statistics.mean(lost):+.1f}"
+    return f"{found} ± {statistics.stdev(lost):.1f}" if len(lost) > 1 else found
 
 
 def judge(rows: list[dict[str, Any]]) -> str:

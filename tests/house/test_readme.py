@@ -112,6 +112,12 @@ def test_tables_from_results(tables, tmp_path, monkeypatch):
     )
     assert "| average kept |  |  | **98.9** |  |  | – |" in new
     assert "18.0 MB with 3 layers" in new
+    chinese = [row | {"set": "waimai", "layers": 2, "int8_mb": 4.0} for row in rows[:1]]
+    _results.write("quality-waimai", chinese, "python bench/quality.py")
+    new = tables.refresh(old, "en")
+    assert "| waimai; seeds: 1 | 90.0 | **88.0** | **97.8** | 88.0 | – | 70.0 |" in new
+    assert "int8 files: 4.0 MB with 2 layers." in new
+    assert "| 外卖评论（waimai）；种子：1 | 90.0 |" in tables.refresh(old, "zh")
     assert tables.refresh(new, "en") == new
     with pytest.raises(ValueError, match="wanted the markers"):
         tables.refresh("no markers", "en")
