@@ -48,6 +48,7 @@ def details() -> str:
         "Parts left out": _lines(
             "Set|Metric|Layers|Student|Seeds|Dev|Test", "ablation", _ablation, by="variant"
         ),
+        "Sentence vectors": _vectors(),
         "Written texts": written_tables(table),
         "Speed": speed_tables(table),
     }
@@ -94,6 +95,24 @@ def _plans() -> str:
 
 def _share(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:.1f}"
+
+
+def _vectors() -> str:
+    """Return how near the cosines of sentence vectors are to what people said."""
+    groups: dict[tuple[str, int | None], list[dict[str, Any]]] = {}
+    for row in (read("embeddings-stsb") or {"rows": []})["rows"]:
+        groups.setdefault((row["system"], row["layers"]), []).append(row)
+    if not groups:
+        return ""
+    teacher = groups["teacher", None][0]
+    lines = []
+    for (system, layers), rows in groups.items():
+        kept = [{"kept": row["test"] / teacher["test"]} for row in rows]
+        cells = [rows[0]["set"], system, str(layers or "–"), _seeds(rows), mean(rows, "dev")]
+        cells += [f"**{mean(rows, 'test')}**", mean(kept, "kept")]
+        lines.append([*cells, f"{rows[0]['mb']:.1f} MB"])
+    header = "Set|System|Layers|Seeds|Spearman, dev|Test|Kept|Size"
+    return table(header.split("|"), lines)
 
 
 def gains() -> str:
