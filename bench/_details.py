@@ -48,6 +48,7 @@ def details() -> str:
         "Parts left out": _lines(
             "Set|Metric|Layers|Student|Seeds|Dev|Test", "ablation", _ablation, by="variant"
         ),
+        "General distillation": _general(),
         "Sentence vectors": _vectors(),
         "Written texts": written_tables(table),
         "Speed": speed_tables(table),
@@ -95,6 +96,23 @@ def _plans() -> str:
 
 def _share(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:.1f}"
+
+
+def _general() -> str:
+    """Return what students gain that were distilled on plain text before the task."""
+    lines = []
+    for name in SETS:
+        groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+        for row in (read(f"general-{name}") or {"rows": []})["rows"]:
+            key = (row["shape"], row["start"], row.get("general_tokens", 0))
+            groups.setdefault(key, []).append(row)
+        for (shape, start, tokens), rows in groups.items():
+            split = judge(rows)
+            cells = [name, f"{_metric(rows)}, {split}", shape, start, _seeds(rows)]
+            cells += [f"{tokens / 1e6:.1f} M" if tokens else "–", mean(rows, "dev_student")]
+            lines.append([*cells, f"**{mean(rows, f'{split}_student')}**", mean(rows, "kept")])
+    header = "Set|Metric, split|Shape|Start|Seeds|Tokens before|Dev|Student|Kept"
+    return table(header.split("|"), lines) if lines else ""
 
 
 def _vectors() -> str:

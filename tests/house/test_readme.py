@@ -138,6 +138,8 @@ def test_details_from_results(tables, tmp_path, monkeypatch):
     small = row | {"layers": 2, "settings": {"student.embedding": "64"}, "int8_mb": 3.4}
     _results.write("quality-cola-4mb", [small], "python bench/quality.py")
     part = {"variant": "random-start", "dev_student": 0.3}
+    before = {"shape": "2-layers", "start": "random", "general_tokens": 4_900_000}
+    _results.write("general-cola", [row | before], "python bench/general.py")
     vectors = {"set": "stsb", "metric": "spearman", "dev": 0.8, "mb": 17.9}
     _results.write(
         "embeddings-stsb",
@@ -164,6 +166,7 @@ def test_details_from_results(tables, tmp_path, monkeypatch):
         "| cola | matthews, dev | model2vec | 1 | 20.0 | – | 30.0 MB |",
         "| cola | matthews | 3 | random-start | 1 | 30.0 | – |",
         "| 1x25 | 1 | **0.50** | 1.00 (2.0) | 4.00 (8.0) | **2.0** |\n",
+        "| cola | matthews, dev | 2-layers | random | 1 | 4.9 M | 40.0 | **40.0** | 80.0 |",
         "| stsb | int8 | 3 | 2 | 80.0 ± 0.0 | **74.0 ± 2.8** | 92.5 ± 3.5 | 17.9 MB |",
         "| mix at 8 | 2 | **0.60** | 1.20 (2.0) | 4.50 (7.5) | 0.10 (0.2) | **2.0** | 17 % |",
         "| OpenVINO int8 | OpenVINO | – | skipped: not installed: no |",
