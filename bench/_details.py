@@ -101,7 +101,8 @@ def _share(value: float | None) -> str:
 def _general() -> str:
     """Return what students gain that were distilled on plain text before the task."""
     lines = []
-    for name in SETS:
+    names = [shown for name in SETS for shown in (name, f"{name}-relations")]
+    for name in names:
         groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
         for row in (read(f"general-{name}") or {"rows": []})["rows"]:
             key = (row["shape"], row["start"], row.get("general_tokens", 0))

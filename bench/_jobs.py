@@ -17,6 +17,8 @@ HERE = Path(__file__).parent
 def start(script: str, job: dict[str, Any], done: Path, log: Path, what: str) -> None:
     """Run ``script --job JSON`` unless the file it writes at its end is there.
 
+    Beside the log stands what a finished job was given, its folders apart.
+
     Args:
         script: The benchmark.
         job: What it is given, as JSON.
@@ -25,9 +27,18 @@ def start(script: str, job: dict[str, Any], done: Path, log: Path, what: str) ->
         what: Shown to the user when it starts.
 
     Raises:
-        SystemExit: The job failed; the log is named.
+        SystemExit: The job failed, and the log is named; or the file there was made by a job that
+            was given something else.
     """
+    asked = {key: value for key, value in job.items() if key not in ("work", "out", "run")}
+    given = log.with_suffix(".job")
     if done.is_file():
+        other = json.loads(given.read_text(encoding="utf-8")) if given.is_file() else asked
+        if changed := sorted(key for key in asked if asked[key] != other.get(key)):
+            raise SystemExit(
+                f"{done} was made with another {' and '.join(changed)}; remove it and {given}, or "
+                "name another --work"
+            )
         return
     log.parent.mkdir(parents=True, exist_ok=True)
     print(f"{what} (log: {log})", flush=True)
@@ -41,6 +52,7 @@ def start(script: str, job: dict[str, Any], done: Path, log: Path, what: str) ->
         )
     if ended.returncode:
         raise SystemExit(f"{log} tells why this failed: {what}")
+    given.write_text(json.dumps(asked), encoding="utf-8")
 
 
 def digest(sources: Iterable[Path], *files: Path) -> str:

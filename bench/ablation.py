@@ -4,7 +4,7 @@ Examples:
     python bench/ablation.py --data DIR --sets mrpc --seeds 0 1 2
     python bench/ablation.py --data DIR --sets stsb --layers 3 --variants whole no-layer-stage
 
-``whole`` is the student of bench/quality.py, whose work folder and results are used. The others
+``whole`` is the student of bench/quality.py, whose work folder and teachers are used. The others
 differ from it in one thing each: without the layer stage; without the prediction stage; without
 augmented texts (where the recipe has some); attention scores and embeddings learned in the layer
 stage too, as in the paper; random weights to start from; the student's layers learn from the
@@ -34,7 +34,7 @@ def main() -> None:
         source = prepare(name, arguments.data, work)
         layers = arguments.layers or min(SETS[name].epochs)
         wanted = chosen(name, layers, arguments)
-        restore(name, work)
+        restore(name, work, wanted)
         quality.make_encoder(name, work, arguments)
         for variant, settings in wanted.items():
             started = variant_arguments(name, variant, settings, layers, arguments)
@@ -74,8 +74,8 @@ def variants(name: str, layers: int) -> dict[str, dict[str, Any]]:
         "no-layer-stage": {"layer_stage.epochs": 0},
         "no-prediction-stage": {"prediction_stage.epochs": 0},
     }
-    if augments.get("source", "none") != "none":
-        found["no-augmentation"] = {"augment.source": "none"}
+    if augments.get("source", "none") != "none" or augments.get("pairs"):
+        found["no-augmentation"] = {"augment.source": "none", "augment.pairs": 0}
     found["paper-losses"] = {"layer_stage.attention": 1, "layer_stage.embedding": 1}
     found["random-start"] = {"student.start": "random"}
     found["last-layers"] = {"student.mapping": "last"}
@@ -85,7 +85,7 @@ def variants(name: str, layers: int) -> dict[str, dict[str, Any]]:
 
 def title(name: str, variant: str) -> str:
     """Return where a variant's runs are in the work folder."""
-    return name if variant == WHOLE else f"{name}-ablation-{variant}"
+    return f"{name}-ablation-{variant}"
 
 
 def variant_arguments(
@@ -93,21 +93,29 @@ def variant_arguments(
 ) -> argparse.Namespace:
     """Return the arguments with which bench/quality.py makes a variant's students."""
     pairs = [f"{key}={json.dumps(value)}" for key, value in settings.items()]
-    if settings:
-        pairs.append("ship.baselines=false")
+    pairs.append("ship.baselines=false")
     own = {"layers": [layers], "set": arguments.set + pairs, "again": False}
     return argparse.Namespace(**vars(arguments) | own | {"name": title(name, variant)})
 
 
-def restore(name: str, work: Path) -> None:
-    """Put the rows of earlier results where those of finished students are."""
+def restore(name: str, work: Path, wanted: dict[str, dict[str, Any]]) -> None:
+    """Put the rows of earlier results where those of finished students are.
+
+    Of a seed all that are wanted or none: a teacher that is taught anew is another one.
+    """
     from _results import read
 
+    found: dict[int, dict[str, Any]] = {}
     for row in (read(f"ablation-{name}") or {"rows": []})["rows"]:
-        path = quality.row_path(work, title(name, row["variant"]), row["seed"], row["layers"])
-        if not path.is_file() and row["epochs"] == quality.epochs(name, row["layers"]):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(row, indent=1), encoding="utf-8")
+        if row["epochs"] == quality.epochs(name, row["layers"]):
+            found.setdefault(row["seed"], {})[row["variant"]] = row
+    for rows in found.values():
+        for variant in wanted if set(wanted) <= set(rows) else ():
+            row = rows[variant]
+            path = quality.row_path(work, title(name, variant), row["seed"], row["layers"])
+            if not path.is_file():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(json.dumps(row, indent=1), encoding="utf-8")
 
 
 def write_results(

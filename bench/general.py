@@ -2,7 +2,7 @@
 
 Examples:
     python bench/general.py --data DIR --sets helpdesk mrpc --steps 1200
-    python bench/general.py --data DIR --shapes 4x312 --starts teacher --losses relations --seeds 0
+    python bench/general.py --data DIR --sets stsb --losses relations --seeds 0
 
 DIR holds plain text in a folder ``unlabelled_en`` (the figures: ``simple_english_wikipedia.txt.xz``
 there, Simple English Wikipedia, a paragraph a line, a blank line between articles), and the sets'
@@ -12,7 +12,8 @@ Students of two shapes, ``2-layers`` (as wide as the teacher) and ``4x312`` (the
 projected), start from the teacher's layers and from random weights, each without and with general
 distillation from the pretrained encoder before the task. Teachers, epochs and everything else are
 those of bench/quality.py, whose work folder is used. One encoder of a shape and a start serves all
-sets and seeds. Interrupted, the same command goes on where it stopped. Results: general-SET.json.
+sets and seeds. Interrupted, the same command goes on where it stopped. Results: general-SET.json,
+of the other losses general-SET-relations.json.
 """
 
 import argparse
@@ -113,8 +114,6 @@ def run_encoder(out: str, text: str, shape: str, start: str, steps: int, losses:
 
 def title(name: str, shape: str, start: str, base: Path | None) -> str:
     """Return where the runs of such students are in the work folder."""
-    if (shape, start, base) == ("2-layers", "teacher", None):
-        return name
     return f"{name}-{base.name if base else f'general-{shape}-{start}-none'}"
 
 
@@ -125,11 +124,10 @@ def student_arguments(
     layers = SHAPES[shape]["layers"]
     sizes = {f"student.{key}": value for key, value in SHAPES[shape].items() if key != "layers"}
     settings = {"student.base": str(base)} if base else sizes | {"student.start": start}
-    place = title(name, shape, start, base)
+    settings["ship.baselines"] = False
     pairs = [f"{key}={json.dumps(value)}" for key, value in settings.items()]
-    pairs = [*pairs, "ship.baselines=false"] if place != name else []
-    own = {"layers": [layers], "set": arguments.set + pairs, "again": False, "name": place}
-    return argparse.Namespace(**vars(arguments) | own)
+    own = {"layers": [layers], "set": arguments.set + pairs, "again": False}
+    return argparse.Namespace(**vars(arguments) | own | {"name": title(name, shape, start, base)})
 
 
 def write_results(
@@ -167,7 +165,8 @@ def write_results(
     text = text_path(arguments)
     assert text is not None
     digest = _jobs.digest([digested(name, source)], text)
-    print(f"wrote {_results.write(f'general-{name}', rows, command, digest)}")
+    kind = "" if arguments.losses == "layers" else f"-{arguments.losses}"
+    print(f"wrote {_results.write(f'general-{name}{kind}', rows, command, digest)}")
 
 
 if __name__ == "__main__":

@@ -197,7 +197,7 @@ def all_texts(job: dict[str, Any], recipe: Any, data: Any) -> Any:
     from tinybert.tables import read_table
 
     texts = data.train
-    if recipe.augment.source != "none":
+    if recipe.augment.wanted:
         runs = Path(job["work"]) / job["name"]
         made = sorted(runs.glob(f"seed-{job['seed']}-layers-*/augmented.jsonl"))
         if not made:

@@ -34,6 +34,8 @@ def main() -> None:
     if arguments.job:
         run_job(**json.loads(arguments.job))
         return
+    if arguments.set and not arguments.name:
+        sys.exit("other settings need a name for the results: --name")
     place_results(arguments)
     work = Path(arguments.work)
     for name in arguments.sets:
@@ -78,16 +80,22 @@ def missing(name: str, work: Path, arguments: argparse.Namespace) -> list[tuple[
         return wanted
     for seed, count in wanted:
         path = row_path(work, arguments.name or name, seed, count)
-        if path.is_file() and json.loads(path.read_text())["epochs"] != epochs(name, count):
-            sys.exit(f"{path.with_suffix('')} was made with other epochs; remove it, and {path}")
+        if path.is_file() and not same(name, json.loads(path.read_text()), arguments):
+            sys.exit(f"{path.with_suffix('')} was made with other settings; remove it, and {path}")
     for row in found["rows"]:
         job = (row["seed"], row["layers"])
-        if job in wanted and row.get("epochs") == epochs(name, row["layers"]):
+        if job in wanted and same(name, row, arguments):
             wanted.remove(job)
             path = row_path(work, arguments.name or name, *job)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(row, indent=1), encoding="utf-8")
     return wanted
+
+
+def same(name: str, row: dict[str, Any], arguments: argparse.Namespace) -> bool:
+    """Whether a row's student was made with the epochs and settings that are asked for."""
+    settings = row.get("settings") or {}
+    return row.get("epochs") == epochs(name, row["layers"]) and settings == given(arguments)
 
 
 def epochs(name: str, layers: int) -> list[float]:
@@ -318,7 +326,7 @@ def write_results(name: str, source: str, work: Path, arguments: argparse.Namesp
 
 def command_line(script: str, name: str, arguments: argparse.Namespace) -> str:
     """Return what was typed, as far as the benchmarks that start jobs share it."""
-    needs = " --data DIR" if SETS[name].folder or SETS[name].encoder else ""
+    needs = " --data DIR" if arguments.data else ""
     seeds = " ".join(map(str, arguments.seeds))
     command = f"python bench/{script}.py{needs} --sets {name} --seeds {seeds}"
     command += f" --passages {arguments.passages}" if SETS[name].encoder else ""

@@ -25,7 +25,7 @@ def quality(bench, monkeypatch, tmp_path):  # noqa: ARG001
 
 def asked(**changes):
     return argparse.Namespace(
-        **{"name": None, "layers": None, "seeds": [0, 1], "again": False} | changes
+        **{"name": None, "layers": None, "seeds": [0, 1], "again": False, "set": []} | changes
     )
 
 
@@ -34,6 +34,9 @@ def test_students_in_the_results_are_not_made_again(quality, tmp_path):
     kept = json.loads(quality.row_path(tmp_path, "toy", 0, 3).read_text())
     assert kept["epochs"] == [4, 2]
     assert quality.missing("toy", tmp_path, asked(layers=[3], seeds=[0])) == []
+    other = asked(layers=[3], seeds=[0], set=["layer_stage.attention=1"])
+    (tmp_path / "other").mkdir()
+    assert quality.missing("toy", tmp_path / "other", other) == [(0, 3)]
     everything = quality.missing("toy", tmp_path, asked(again=True))
     assert everything == [(0, 3), (0, 2), (1, 3), (1, 2)]
 
@@ -42,7 +45,7 @@ def test_a_row_of_other_settings_is_refused(quality, tmp_path):
     path = quality.row_path(tmp_path, "toy", 1, 2)
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps({"seed": 1, "layers": 2, "epochs": [1, 1]}))
-    with pytest.raises(SystemExit, match="was made with other epochs; remove it"):
+    with pytest.raises(SystemExit, match="was made with other settings; remove it"):
         quality.missing("toy", tmp_path, asked())
 
 
@@ -58,7 +61,11 @@ def test_jobs_say_where_their_log_is(tmp_path):
     with pytest.raises(SystemExit, match=r"job\.log tells why this failed: a job"):
         _jobs.start(str(script), {"no": 1}, tmp_path / "done", log, "a job")
     (tmp_path / "done").touch()
-    _jobs.start(str(script), {"no": 1}, tmp_path / "done", log, "a job")
+    _jobs.start(str(script), {"yes": 1, "work": "."}, tmp_path / "done", log, "a job")
+    with pytest.raises(
+        SystemExit, match=r"done was made with another yes; remove it and .*job\.job"
+    ):
+        _jobs.start(str(script), {"yes": 2}, tmp_path / "done", log, "a job")
 
 
 @pytest.mark.usefixtures("bench")

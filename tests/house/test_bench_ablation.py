@@ -13,7 +13,10 @@ def test_each_variant_changes_one_thing(asked, tmp_path):
 
     found = ablation.variants("mrpc", 3)
     assert "no-augmentation" not in found
-    assert ablation.variants("helpdesk", 3)["no-augmentation"] == {"augment.source": "none"}
+    assert ablation.variants("helpdesk", 3)["no-augmentation"] == {
+        "augment.source": "none",
+        "augment.pairs": 0,
+    }
     assert found["first-layers"] == {"student.mapping": [1, 2, 3]}
     for settings in found.values():
         quality.load_recipe("mrpc", {"student.layers": 3, **settings})
@@ -37,7 +40,9 @@ def test_it_goes_on_from_its_results(asked, tmp_path):
     row = {"variant": "random-start", "seed": 0, "layers": 3, "epochs": quality.epochs("mrpc", 3)}
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "ablation-mrpc.json").write_text(json.dumps({"rows": [row]}))
-    ablation.restore("mrpc", tmp_path)
+    ablation.restore("mrpc", tmp_path, wanted | {"whole": {}})
+    assert not list(tmp_path.rglob("seed-*.json"))
+    ablation.restore("mrpc", tmp_path, wanted)
     (tmp_path / "mrpc").mkdir()
     ablation.write_results("mrpc", str(tmp_path / "mrpc"), 3, tmp_path, wanted, arguments)
     content = json.loads((tmp_path / "results" / "ablation-mrpc.json").read_text())
