@@ -67,8 +67,9 @@ class Card:
         reading: In answering, the lengths of ``spans.Reading`` and the ``threshold`` of no answer,
             None where there always is one; empty elsewhere.
         generation: Where answers are written texts: how they are searched for (see
-            ``runtime.Decoding``), the ``prefix`` of tokens that each begins with, and ``split``:
-            ``sentence`` where the model learned from single sentences.
+            ``runtime.Decoding``), the ``prefix`` of tokens that each begins with, the ``positions``
+            that one can have at most, and ``split``: ``sentence`` where the model learned from
+            single sentences.
         metrics: Quality on held-out data, by metric name.
         parity: Outcome of the comparison with the PyTorch model (see ``ship.verify``).
         tinybert: Version of the library that wrote the folder.
@@ -93,7 +94,8 @@ class Card:
 
     def decoding(self) -> dict[str, Any]:
         """Return how answers are searched for, where they are written texts."""
-        return {k: v for k, v in self.generation.items() if k not in ("prefix", "split")}
+        others = ("prefix", "positions", "split")
+        return {k: v for k, v in self.generation.items() if k not in others}
 
 
 def read_card(folder: str | Path) -> Card:

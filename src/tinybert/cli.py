@@ -296,6 +296,12 @@ def evaluate(
     task: Annotated[
         str | None, typer.Option(help="Of a folder that writes: translation or summarization.")
     ] = None,
+    max_length: Annotated[
+        int | None, typer.Option(help="Of a folder: longest input in tokens; that of its run.")
+    ] = None,
+    target_token: Annotated[
+        str | None, typer.Option(help="Of a folder that writes: first token of every answer.")
+    ] = None,
 ) -> None:
     """Measure the quality of an artifact or a model on a split.
 
@@ -305,7 +311,7 @@ def evaluate(
 
     columns = {"text": text, "text2": text2, "label": label, "language": language}
     rows = read_data(path, data, **columns, source=source, target=target, task=task)
-    show(run_evaluate(path, rows, split))
+    show(run_evaluate(path, rows, split, max_length=max_length, target_token=target_token))
 
 
 @app.command(

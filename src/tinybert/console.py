@@ -78,6 +78,8 @@ def _distills_writer(args: Sequence[str]) -> bool:
         name, equals, value = word.partition("=")
         if name in ("--task", "--recipe"):
             given[name] = value if equals else "".join(args[i + 1 : i + 2])
+        elif word.startswith("task="):
+            given["--task"] = value.strip("\"'")
     if not given:
         return False
     from tinybert.distill.seq2seq_recipe import writes

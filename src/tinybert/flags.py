@@ -166,7 +166,12 @@ SEQ2SEQ_FLAGS: tuple[tuple[str, str, Any, str], ...] = (
     ("--dev", "data.dev", str, "File of the dev split."),
     ("--test", "data.test", str, "File of the test split."),
     ("--monolingual", "data.monolingual", list[str], "Sources alone; may be repeated."),
-    ("--teacher", "teacher.model", str, "BART or Marian: folder or Hugging Face id."),
+    (
+        "--teacher",
+        "teacher.model",
+        str,
+        "BART, Marian, mBART, M2M-100, NLLB, T5: folder or hub id.",
+    ),
     ("--bert", "teacher.bert", str, "Encoder that a teacher trained here begins as."),
     ("--vocab-size", "teacher.vocab_size", int, "Pieces of a tokenizer learned here."),
     ("--encoder-layers", "student.encoder_layers", "layers", "Number, or teacher layers 0,2,5."),

@@ -7,7 +7,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from tokenizers import (
+    AddedToken,
+    Regex,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+)
 
 from tinybert.artifact import write_atomic
 from tinybert.errors import UnsupportedModelError
@@ -92,7 +101,9 @@ def _names(path: Path) -> list[str]:
 def _write(names: list[str], pieces: Pieces, folder: Path) -> None:
     """Write a tokenizer of one language."""
     unknown = names.index("<unk>")
-    scored = [(name, pieces.scores.get(name, _ABSENT)) for name in names]
+    special = ["</s>", "<unk>", "<pad>"]
+    scores = {name: score for name, score in pieces.scores.items() if name not in special}
+    scored = [(name, scores.get(name, _ABSENT)) for name in names]
     tokenizer = Tokenizer(models.Unigram(scored, unk_id=unknown, byte_fallback=False))
     steps: list[normalizers.Normalizer] = [
         normalizers.Replace(Regex(" {2,}"), " "),
@@ -103,10 +114,9 @@ def _write(names: list[str], pieces: Pieces, folder: Path) -> None:
     tokenizer.normalizer = normalizers.Sequence(steps)
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     tokenizer.decoder = decoders.Metaspace()
-    special = ["</s>", "<unk>", "<pad>"]
-    tokenizer.add_special_tokens(
-        [*(n for n in special if n in names), *filter(_LANGUAGE.fullmatch, names)]
-    )
+    tokenizer.add_special_tokens([name for name in special if name in names])
+    languages = filter(_LANGUAGE.fullmatch, names)
+    tokenizer.add_tokens([AddedToken(name, normalized=False) for name in languages])
     tokenizer.post_processor = processors.TemplateProcessing(
         single="$A </s>", pair="$A $B </s>", special_tokens=[("</s>", names.index("</s>"))]
     )

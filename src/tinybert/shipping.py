@@ -68,11 +68,12 @@ def _export_writer(
         print(f"onnx: {place}")
         show(json.loads((place / "parity.json").read_text(encoding="utf-8")))
         return
-    if task not in WRITTEN or token:
+    if task not in WRITTEN:
         raise ConfigError(
             f"{model} writes texts; wanted --task translation or summarization, for an artifact, "
-            "or --onnx, which alone takes --target-token"
+            "or --onnx"
         )
     from tinybert.ship.writer import export_writer
 
-    print(f"artifact: {export_writer(model, to, task=task, max_length=max_length)}")
+    place = export_writer(model, to, task=task, max_length=max_length, target_token=token)
+    print(f"artifact: {place}")

@@ -152,10 +152,17 @@ def decoded_lines(file: Path) -> Iterator[tuple[int, str]]:
 
 
 def _one_type(values: list[Any]) -> list[Any]:
-    """Return values that a column can hold: numbers as they are, mixtures as text."""
+    """Return values that a column can hold: numbers as they are, mixtures as text.
+
+    Beside lists of texts a single text is a list of one.
+    """
     kinds = {type(v) for v in values if v is not None}
     if kinds <= {int} or kinds <= {str}:
         return values
+    if kinds == {list, str} and {type(t) for v in values if isinstance(v, list) for t in v} == {
+        str
+    }:
+        return [[v] if isinstance(v, str) else v for v in values]
     if kinds == {list} and {type(part) for v in values for part in v or ()} in (
         {str},
         {int},
@@ -164,7 +171,11 @@ def _one_type(values: list[Any]) -> list[Any]:
         return values
     if kinds <= {int, float}:
         return [v if v is None else float(v) for v in values]
-    return [v if v is None or isinstance(v, str) else json.dumps(v) for v in values]
+    return [v if v is None or isinstance(v, str) else _json(v) for v in values]
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _short(value: object) -> str:

@@ -4,7 +4,7 @@ import json
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from itertools import accumulate, count
 from pathlib import Path
 from typing import Any
@@ -62,18 +62,19 @@ class Tokenizer:
 
     Truncation rule: a single text keeps its first tokens; in a pair the longer text loses its last
     tokens first (``longest_first``). Special tokens always stay. No limit is read from the file:
-    ``max_length`` is ours.
+    ``max_length`` is ours. May be shared by many threads.
 
     Args:
         folder: A folder with ``tokenizer.json`` (and ``tokenizer_config.json`` for the pad token).
         max_length: Longest sequence in tokens, special tokens included; at least 4.
+        literal: Whether the name of a special token in a text, such as ``</s>``, is text.
 
     Raises:
         ArtifactError: The folder has no readable ``tokenizer.json`` or it has no pad token.
         ConfigError: ``max_length`` is below 4.
     """
 
-    def __init__(self, folder: str | Path, *, max_length: int) -> None:
+    def __init__(self, folder: str | Path, *, max_length: int, literal: bool = False) -> None:
         if max_length < 4:
             raise ConfigError(f"max_length is {max_length}; wanted at least 4 tokens")
         path = Path(folder) / "tokenizer.json"
@@ -86,7 +87,16 @@ class Tokenizer:
         self.max_length = max_length
         self.pad_id = _pad_id(self._backend, Path(folder))
         self._backend.no_padding()
+        self._backend.encode_special_tokens = literal
         self._backend.enable_truncation(max_length, strategy="longest_first")
+
+    @cached_property
+    def _whole(self) -> _Backend:
+        """The same without truncation: a copy, for other threads use the first meanwhile."""
+        backend = _Backend.from_str(self._backend.to_str())
+        backend.encode_special_tokens = self._backend.encode_special_tokens
+        backend.no_truncation()
+        return backend
 
     @property
     def vocab_size(self) -> int:
@@ -160,20 +170,13 @@ class Tokenizer:
         self, texts: Sequence[str], texts2: Sequence[str] | None = None
     ) -> list[int]:
         """Return how many tokens each text has before truncation, special tokens included."""
-        self._backend.no_truncation()
-        try:
-            return [len(ids) for ids in self.encode(texts, texts2)[0]]
-        finally:
-            self._backend.enable_truncation(self.max_length, strategy="longest_first")
+        batch = list(texts) if texts2 is None else list(zip(texts, texts2, strict=True))
+        return [len(e.ids) for e in _encoded(self._whole.encode_batch_fast, batch)]
 
     def pieces(self, texts: Sequence[str]) -> list[list[int]]:
         """Return each text's token ids, without special tokens and without truncation."""
-        self._backend.no_truncation()
-        try:
-            found = self._backend.encode_batch_fast(list(texts), add_special_tokens=False)
-            return [e.ids for e in found]
-        finally:
-            self._backend.enable_truncation(self.max_length, strategy="longest_first")
+        found = self._whole.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [e.ids for e in found]
 
     def whole_pieces(self, texts: Sequence[str]) -> list[tuple[list[int], list[tuple[int, int]]]]:
         """Return each text's token ids and their places in it, in characters from 0.
@@ -224,14 +227,9 @@ class Tokenizer:
         Raises:
             DataError: The text holds half of a surrogate pair.
         """
-        self._backend.no_truncation()
-        try:
-            (found,) = _encoded(
-                lambda batch: self._backend.encode_batch(batch, add_special_tokens=False), [text]
-            )
-            return list(found.offsets)
-        finally:
-            self._backend.enable_truncation(self.max_length, strategy="longest_first")
+        encode = partial(self._whole.encode_batch, add_special_tokens=False)
+        (found,) = _encoded(encode, [text])
+        return list(found.offsets)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of token ids; special tokens are left out."""

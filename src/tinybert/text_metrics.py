@@ -13,7 +13,8 @@ from tinybert.errors import DataError
 __all__ = ["MAIN", "measure", "rouge", "signatures", "words_of"]
 
 MAIN = {"summarization": "rougeL", "translation": "chrf"}
-_WIDE = r"[\u2e80-\u9fff\uf900-\ufaff]"
+# Chinese and Japanese characters; their punctuation (、。「」…) is in between.
+_WIDE = r"[\u2e80-\u2fff\u3005-\u3007\u3021-\u302f\u3031-\u30fa\u30fc-\u9fff\uf900-\ufaff]"
 _WORD = re.compile(rf"{_WIDE}|[^\W_]+?(?={_WIDE})|[^\W_]+")
 _NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
 
@@ -44,8 +45,7 @@ def measure(
             f"{len(answers)} answers, {len(references)} references, {len(sources)} sources; wanted "
             "as many of each, and one at least"
         )
-    most = max(len(row) for row in references)
-    streams: Any = [[row[i] if i < len(row) else None for row in references] for i in range(most)]
+    streams = _streams(references)
     rows = [
         [rouge(answer, one) for one in row] for answer, row in zip(answers, references, strict=True)
     ]
@@ -67,9 +67,8 @@ def measure(
 def signatures(references: Sequence[Sequence[str]]) -> dict[str, str]:
     """Return how sacrebleu computed ``bleu`` and ``chrf``, in its own words."""
     bleu, chrf = _bleu(references), CHRF()
-    sample = [[row[0]] for row in references[:1]]
     for metric in (bleu, chrf):
-        metric.corpus_score([row[0] for row in sample], sample)
+        metric.corpus_score([row[0] for row in references], _streams(references))
     return {"bleu": str(bleu.get_signature()), "chrf": str(chrf.get_signature())}
 
 
@@ -97,6 +96,12 @@ def rouge(answer: str, reference: str) -> dict[str, float]:
 def words_of(text: str) -> list[str]:
     """Return the words of a text in small letters; each Chinese character is one."""
     return _WORD.findall(text.lower())
+
+
+def _streams(references: Sequence[Sequence[str]]) -> Any:
+    """Return first references, second ones and so on; None where a text has fewer."""
+    most = max(len(row) for row in references)
+    return [[row[i] if i < len(row) else None for row in references] for i in range(most)]
 
 
 def _bleu(references: Sequence[Sequence[str]]) -> BLEU:

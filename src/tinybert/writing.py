@@ -25,6 +25,7 @@ PenaltyFlag = Annotated[float | None, typer.Option(help="Above 1 favors long ans
 RepeatFlag = Annotated[int | None, typer.Option(help="No run of so many tokens comes twice.")]
 LongestFlag = Annotated[int | None, typer.Option(help="Longest answer for a piece, in tokens.")]
 StreamFlag = Annotated[bool, typer.Option("--stream", help="Show words as they are written.")]
+BestFlag = Annotated[int | None, typer.Option(help="Show so many answers, scores before them.")]
 
 
 @seq2seq_flags()
@@ -54,11 +55,23 @@ def _command(name: str, does: str) -> Callable[..., None]:
         length_penalty: PenaltyFlag = None,
         no_repeat: RepeatFlag = None,
         max_tokens: LongestFlag = None,
+        best: BestFlag = None,
         stream: StreamFlag = False,
     ) -> None:
-        decoding = {"beams": beams, "length_penalty": length_penalty}
-        decoding |= {"no_repeat": no_repeat, "max_tokens": max_tokens}
-        _write(task, artifact, texts, file, format, text, threads, decoding, stream)
+        given = {"beams": beams, "length_penalty": length_penalty}
+        given |= {"no_repeat": no_repeat, "max_tokens": max_tokens}
+        decoding = {name: value for name, value in given.items() if value is not None}
+        model = _open(task, artifact, threads)
+        if not stream and best is None:
+            _write(model, texts, file, format, text, decoding)
+            return
+        shown = "--stream" if stream else "--best"
+        if file is not None or not texts or format != "plain":
+            raise ConfigError(f"{shown} takes texts of the command line, and prints plain text")
+        if stream and (best is not None or {"beams", "length_penalty"} & set(decoding)):
+            raise ConfigError("--stream takes the likeliest word each time; it has no beams")
+        for one in texts:
+            _stream(model, one, decoding) if stream else _show_best(model, one, best, decoding)
 
     command.__name__, command.__doc__ = name, does
     return command
@@ -70,39 +83,49 @@ translate = _command(
 summarize = _command("summarize", "Summarize texts, one a line; `plain` prints summaries alone.")
 
 
-def _write(
-    task: str,
-    artifact: Path,
-    texts: list[str] | None,
-    file: str | None,
-    format: str,
-    text: str,
-    threads: int | None,
-    decoding: dict[str, Any],
-    stream: bool,
-) -> None:
-    """Answer texts with an artifact of the task."""
+def _open(task: str, artifact: Path, threads: int | None) -> Any:
+    """Load an artifact of the task."""
     from tinybert.artifact import read_card
-    from tinybert.runtime import load, predict
+    from tinybert.runtime import load
 
     if (own := read_card(artifact).task) != task:
         command = next((name for name, kind in _TASKS.items() if kind == own), "predict")
         raise ConfigError(
             f"{artifact} is for {own}; wanted {task}; its command is `tinybert {command}`"
         )
-    model: Any = load(artifact, threads=threads)
-    given = {name: value for name, value in decoding.items() if value is not None}
-    if stream:
-        if file is not None or not texts:
-            raise ConfigError("--stream takes texts of the command line")
-        for one in texts:
-            for piece in model.stream(one, **given):
-                print(piece, end="", flush=True)
-            print()
-        return
+    return load(artifact, threads=threads)
+
+
+def _stream(model: Any, text: str, decoding: dict[str, Any]) -> None:
+    """Show an answer while it is written."""
+    for piece in model.stream(text, **decoding):
+        print(piece, end="", flush=True)
+    print()
+
+
+def _show_best(model: Any, text: str, best: int | None, decoding: dict[str, Any]) -> None:
+    """Show the best answers, each behind its score."""
+    (found,) = model.hypotheses([text], best, **decoding)
+    for one in found:
+        print(f"{one.score:.3f}\t{' '.join(one.text.split())}")
+
+
+def _write(
+    model: Any,
+    texts: list[str] | None,
+    file: str | None,
+    format: str,
+    text: str,
+    decoding: dict[str, Any],
+) -> None:
+    """Answer texts, or the rows of a file or of standard input."""
+    from tinybert.runtime import predict
+
     if not texts and file is None and not sys.stdin.isatty():
         file = "-"
-    broken = predict(model, texts or (), file=file, format=format, text_column=text, decoding=given)
+    broken = predict(
+        model, texts or (), file=file, format=format, text_column=text, decoding=decoding
+    )
     if broken:
         complain(f"{broken} rows could not be read; the others were answered")
         raise typer.Exit(1)
@@ -118,6 +141,7 @@ WRITING: dict[Callable[..., None], tuple[str, ...]] = {
         "tinybert translate runs/seq2seq/artifact 'Where is my parcel?'",
         "tinybert translate runs/seq2seq/artifact --file letter.txt > letter.de.txt",
         "tinybert translate runs/seq2seq/artifact 'A long story.' --stream",
+        "tinybert translate runs/seq2seq/artifact 'Where is it?' --best 3",
     ),
     summarize: (
         "tinybert summarize runs/subjects/artifact 'my card was charged twice on Monday'",

@@ -3,6 +3,7 @@
 import shutil
 
 import pytest
+from transformers import AutoModel
 from typer.testing import CliRunner
 
 import tinybert
@@ -37,6 +38,21 @@ def test_a_label_the_model_lacks_is_named(shipped, rows):
     done = evaluate(shipped, "--data", rows)
     assert done.exit_code == 2
     assert "rows.csv line 2: label `parcels` is not one of the 3 labels" in done.output
+
+
+def test_a_model_without_a_head_of_its_own_is_refused(rows, tmp_path):
+    save_model(tmp_path / "model", 2, 1, seed=0, names=("parcel", "refund"))
+    model = AutoModel.from_pretrained(tmp_path / "model")
+    shutil.copytree(tmp_path / "model", tmp_path / "bare")
+    (tmp_path / "bare" / "model.safetensors").unlink()
+    model.save_pretrained(tmp_path / "bare")
+    for done in (
+        evaluate(tmp_path / "bare", "--data", rows),
+        CliRunner().invoke(app, ["export", str(tmp_path / "bare"), "--to", str(tmp_path / "a")]),
+    ):
+        assert done.exit_code == 2
+        assert "has no head of its own (classifier." in " ".join(done.stderr.split())
+    assert not (tmp_path / "a").exists()
 
 
 @pytest.mark.parametrize("names", [("parcel", "refund"), None])

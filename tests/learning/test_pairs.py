@@ -50,6 +50,12 @@ def test_several_right_texts_and_empty_ones(tmp_path):
     assert found.notes == ("2 rows of train have no source or no target: left out",)
 
 
+def test_one_right_text_beside_several_is_a_text(tmp_path):
+    rows = [{"source": "a", "target": ["x", "好"]}, {"source": "b", "target": "y"}]
+    found = load_pairs(write(tmp_path / "d.jsonl", rows), task="translation", whole=True)
+    assert found.train["references"] == [["x", "好"], ["y"]]
+
+
 def test_saved_pairs_are_read_back(tmp_path):
     rows = [{"source": f"s{i}", "target": f"t{i}"} for i in range(9)]
     data = load_pairs(write(tmp_path / "d.jsonl", rows), task="translation")

@@ -15,7 +15,7 @@ from small_writers import WORDS, word_pairs, write_pairs, writer_settings
 from tinybert import text_metrics
 from tinybert.artifact import read_card, write_card
 from tinybert.cli import app
-from tinybert.distill import beams, seq2seq_recipe
+from tinybert.distill import beams, seq2seq_recipe, trainer
 from tinybert.distill import seq2seq as training
 from tinybert.distill.average import take_average
 from tinybert.distill.beams import beam_texts
@@ -166,6 +166,28 @@ def test_the_teachers_answers_are_kept(run):
     assert rates[-1] > 0.2 * max(rates)
 
 
+def test_a_model_in_a_run_is_measured_as_its_report_measures_it(run):
+    data = load_saved_pairs(run)
+    report = json.loads((run / "report.json").read_text())
+    assert report["data"]["split"] == "test"
+    for row in report["systems"][:2]:
+        found = evaluate_writer(run / row["system"], data, "test")
+        assert found == pytest.approx(row["quality"])
+    assert read_card(run / "artifact").max_length != 128
+
+
+def test_a_run_goes_on_with_its_own_texts_alone(run, tmp_path):
+    shutil.copytree(run, tmp_path / "run")
+    place = tmp_path / "pairs"
+    shutil.copytree(run.parent / "pairs", place)
+    recipe = seq2seq_recipe.load(run / "recipe.toml", {"out": str(tmp_path / "run")})
+    assert training.seq2seq(recipe, lambda _: None) == tmp_path / "run"
+    text = tmp_path / "run" / "stages" / "texts.sha256"
+    text.write_text("0" * 64)
+    with pytest.raises(ConfigError, match="was begun with other texts than its files hold now"):
+        training.seq2seq(recipe, lambda _: None)
+
+
 def test_the_student_is_plain(run):
     student = load_writer(run / "student")
     assert (student.config.encoder_layers, student.config.decoder_layers) == (1, 1)
@@ -215,6 +237,19 @@ def test_commands(run):
         app, ["evaluate", str(run / "student"), "--data", str(file), "--task", "translation"]
     )
     assert "chrf" in done.output, done.stderr
+    assert (run / "student").is_dir()
+    shown = call(app, ["translate", str(run / "artifact"), "red cat", "--best", "3"]).output
+    scores = [float(line.split("\t")[0]) for line in shown.splitlines()]
+    assert len(scores) == 3
+    assert scores == sorted(scores, reverse=True)
+    for wrong, problem in (
+        (["--best", "3", "--format", "jsonl"], "--best takes texts of the command line"),
+        (["--stream", "--beams", "4"], "--stream takes the likeliest word each time"),
+        (["--stream", "--format", "text"], "and prints plain text"),
+    ):
+        done = call(app, ["translate", str(run / "artifact"), "red cat", *wrong])
+        assert done.exit_code == 2
+        assert problem in " ".join(done.stderr.split())
     done = call(app, ["report", str(run), "--split", "dev"])
     report = json.loads((run / "report.json").read_text())
     assert report["data"]["split"] == "dev"
@@ -267,6 +302,12 @@ def test_answers_go_on_where_they_stopped(tmp_path, monkeypatch):
     assert found == [f"{text.upper()}\n" for text in texts]
     assert asked == list("efg")
     assert beam_texts(slow, texts, tmp_path / "b.jsonl", Decoding(), lambda _: None) == found
+
+
+def test_the_best_checkpoint_is_none_of_the_last_ones():
+    for average in (1, 2, 5):
+        kept = trainer._measuring(10, True, "chrf", average)["save_total_limit"]
+        assert kept == 1 + average
 
 
 def test_the_mean_of_weights_is_taken_where_it_is_better(tmp_path):

@@ -39,6 +39,12 @@ def test_chinese_characters_are_words():
     assert rouge("你好吗", "你好啊")["rouge1"] == pytest.approx(2 / 3)
 
 
+def test_chinese_punctuation_is_no_word():
+    assert words_of("你好。世界、好，吗！「是」『我』・〇々") == [*"你好世界好吗是我", "〇", "々"]
+    assert rouge("你。好。", "我。们。")["rouge1"] == 0
+    assert words_of("カタカナー") == [*"カタカナー"]
+
+
 def test_measures_by_hand():
     found = measure("translation", ANSWERS, RIGHT, SOURCES)
     assert found["lost_numbers"] == pytest.approx(1 / 3)  # 2024
@@ -56,6 +62,10 @@ def test_signatures_name_the_tokenizer():
     assert "tok:13a" in signatures(RIGHT)["bleu"]
     assert "tok:13a" in signatures([["Tom Reed said 你好 to all of us"]])["bleu"]
     assert "nc:6" in signatures(RIGHT)["chrf"]
+    for name in ("bleu", "chrf"):
+        assert "nrefs:1|" in signatures([["a b"], ["c"]])[name]
+        assert "nrefs:2|" in signatures([["a b", "b"], ["c", "d"]])[name]
+        assert "nrefs:var|" in signatures(RIGHT)[name]
 
 
 def test_counts_must_agree():

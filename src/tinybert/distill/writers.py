@@ -178,7 +178,10 @@ def copy_vocabulary(model: str | Path, folder: str | Path) -> None:
 def open_vocabulary(folder: Path, limits: tuple[int, int]) -> tuple[Tokenizer, Tokenizer]:
     """Return the tokenizers of sources and of targets, which most often are the same."""
     target = folder / _TARGET if (folder / _TARGET).is_dir() else folder
-    return Tokenizer(folder, max_length=limits[0]), Tokenizer(target, max_length=limits[1])
+    return (
+        Tokenizer(folder, max_length=limits[0], literal=True),
+        Tokenizer(target, max_length=limits[1], literal=True),
+    )
 
 
 def _copy_files(place: Path, folder: Path) -> None:

@@ -15,6 +15,9 @@ from tinybert.text import Tokenizer
 __all__ = ["Decoding", "Generator", "Hypothesis", "open_artifact", "windows"]
 
 
+_MOST_BEAMS = 1000
+
+
 @dataclass(frozen=True)
 class Decoding:
     """How answers are searched for.
@@ -36,8 +39,10 @@ class Decoding:
     def __post_init__(self) -> None:
         for name, least in (("beams", 1), ("no_repeat", 0), ("max_tokens", 1)):
             value = getattr(self, name)
-            if not isinstance(value, Integral) or value < least:
+            if not _whole(value) or value < least:
                 raise ConfigError(f"{name} is {value!r}; wanted at least {least}, a whole number")
+        if self.beams > _MOST_BEAMS:
+            raise ConfigError(f"beams is {self.beams}; wanted at most {_MOST_BEAMS:,}")
         for name, wanted in (("length_penalty", "at least 0"), ("repetition_penalty", "above 0")):
             value = getattr(self, name)
             right = isinstance(value, Real) and 0 <= float(value) < math.inf
@@ -129,8 +134,10 @@ class Generator:
         Raises:
             ConfigError: ``best`` is not between 1 and the number of beams.
         """
-        if not 1 <= best <= decoding.beams:
-            raise ConfigError(f"best is {best}; wanted 1 to {decoding.beams}, the number of beams")
+        if not _whole(best) or not 1 <= best <= decoding.beams:
+            raise ConfigError(
+                f"best is {best!r}; wanted 1 to {decoding.beams}, the number of beams"
+            )
         if not texts:
             return []
         sources = [self._encode(text) for text in texts]
@@ -159,7 +166,7 @@ class Generator:
         said = ""
         for step in self._model.generate_tokens(
             self._encode(text),
-            target_prefix=[self.prefix] if self.prefix else None,
+            target_prefix=self.prefix or None,
             **self._settings(decoding),
         ):
             tokens.append(step.token)
@@ -229,6 +236,11 @@ class Generator:
         }
 
 
+def _whole(value: object) -> bool:
+    """Whether something is a whole number."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
 def _by_length(sources: Sequence[Sequence[str]]) -> Iterable[list[int]]:
     """Return the places of sources of one length together, so that none is padded.
 
@@ -255,7 +267,10 @@ def windows(generator: Generator, pieces: Sequence[Piece]) -> list[Piece]:
             text = part.rstrip()
             small.append(Piece(text, part[len(text) :]))
         small.append(Piece(cut[-1], piece.after))
-    return pack(small, generator.lengths([p.text for p in small]), limit)
+    packed = pack(small, generator.lengths([p.text for p in small]), limit)
+    if max(generator.lengths([p.text for p in packed]), default=0) <= limit:
+        return packed
+    return pack(small, generator.lengths([p.text + p.after for p in small]), limit)
 
 
 def open_artifact(
@@ -271,7 +286,7 @@ def open_artifact(
     own = TARGET in card.files
     return Generator(
         (place / card.model).parent,
-        Tokenizer(place, max_length=card.max_length),
+        Tokenizer(place, max_length=card.max_length, literal=True),
         target=Tokenizer((place / TARGET).parent, max_length=card.max_length) if own else None,
         prefix=card.generation.get("prefix", ()),
         threads=threads,

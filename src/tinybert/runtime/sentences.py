@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["Piece", "join", "pack", "split_lines", "split_sentences"]
+__all__ = ["Piece", "join", "pack", "separator", "split_lines", "split_sentences"]
 
 _END = re.compile(
     r"""(?:(?<![。！？；…])[。！？；…]++[”’」』）"']*+)  # Chinese: no space need follow
@@ -101,16 +101,23 @@ def pack(pieces: Sequence[Piece], lengths: Sequence[int], limit: int) -> list[Pi
 
 
 def join(texts: Sequence[str], pieces: Sequence[Piece]) -> str:
-    """Put the answers for the pieces of a text together, with the space that stood between them.
+    """Put the answers for the pieces of a text together, with what stands between them."""
+    following = [*texts[1:], ""][: len(texts)]
+    parts = zip(texts, pieces, following, strict=True)
+    return "".join(text + separator(text, piece.after, after) for text, piece, after in parts)
 
-    Where no space stood between two pieces, as in Chinese, and the answers are not written in wide
-    characters, one is put in; where one stood and both answers are wide, it is left out.
+
+def separator(before: str, space: str, after: str) -> str:
+    """Return what stands between two answers between whose texts a space stood, or none.
+
+    Where none stood, as in Chinese, and the answers are not written in wide characters, one is put
+    in; where one stood and both answers are wide, it is left out.
+
+    >>> separator("Good.", "", "Thanks."), separator("好。", " ", "谢谢")
+    (' ', '')
     """
-    out: list[str] = []
-    for i, (text, piece) in enumerate(zip(texts, pieces, strict=True)):
-        space = piece.after
-        if i + 1 < len(texts) and "\n" not in space and text and texts[i + 1]:
-            wide = _WIDE.match(text[-1]) and _WIDE.match(texts[i + 1][0])
-            space = "" if wide and space in ("", " ") else space or ("" if wide else " ")
-        out += [text, space]
-    return "".join(out)
+    if "\n" in space or not before or not after:
+        return space
+    if _WIDE.match(before[-1]) and _WIDE.match(after[0]):
+        return "" if space in ("", " ") else space
+    return space or " "

@@ -36,7 +36,7 @@ class Summarizer(Writer):
             DataError: Not a list, or an element that is not a text.
             ConfigError: A setting out of range, or ``best`` above the number of beams.
         """
-        decoding = self.decoding.over(**settings)
+        decoding = self._search(settings)
         short = self._shortened(check_texts(texts), decoding)
         answers = iter(self._generate([text for text in short if text], decoding, best))
         return [next(answers) if text else [Hypothesis("", 0.0)] for text in short]
@@ -48,7 +48,7 @@ class Summarizer(Writer):
             DataError: Not a text.
             ConfigError: An unknown setting, or one out of range.
         """
-        decoding = self.decoding.over(**settings)
+        decoding = self._search(settings)
         (short,) = self._shortened(check_texts([text]), decoding)
         if short:
             yield from self._generate.stream(short, decoding)

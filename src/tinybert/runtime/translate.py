@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from tinybert.runtime.generation import Hypothesis, windows
-from tinybert.runtime.sentences import Piece, join, split_lines, split_sentences
+from tinybert.runtime.sentences import Piece, join, separator, split_lines, split_sentences
 from tinybert.runtime.writer import Writer, check_texts
 
 __all__ = ["Translator"]
@@ -35,7 +35,7 @@ class Translator(Writer):
             DataError: Not a list, or an element that is not a text.
             ConfigError: A setting out of range, or ``best`` above the number of beams.
         """
-        decoding = self.decoding.over(**settings)
+        decoding = self._search(settings)
         plans = [self._parts(text) for text in check_texts(texts)]
         asked = [piece.text for parts in plans for piece in parts if piece.text]
         answers = iter(self._generate(asked, decoding, best))
@@ -53,13 +53,23 @@ class Translator(Writer):
             DataError: Not a text.
             ConfigError: An unknown setting, or one out of range.
         """
-        decoding = self.decoding.over(**settings)
+        decoding = self._search(settings)
         parts = self._parts(check_texts([text])[0])
-        for i, piece in enumerate(parts):
-            if piece.text:
-                yield from self._generate.stream(piece.text, decoding)
-            if piece.after or i + 1 < len(parts):
-                yield piece.after
+        said, space = "", ""
+        for piece in parts:
+            begun = False
+            for new in self._generate.stream(piece.text, decoding) if piece.text else ():
+                if not begun and (between := separator(said, space, new)):
+                    yield between
+                begun, said = True, new
+                yield new
+            if not begun:
+                said = ""
+                if space:
+                    yield space
+            space = piece.after
+        if space:
+            yield space
 
     def _parts(self, text: str) -> list[Piece]:
         """Cut a text into what is translated at once."""

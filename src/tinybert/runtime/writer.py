@@ -1,10 +1,11 @@
 """What translators and summarizers have in common."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tinybert.artifact import Card
-from tinybert.errors import DataError
+from tinybert.errors import ConfigError, DataError
 from tinybert.runtime.generation import Decoding, Generator, Hypothesis
 from tinybert.runtime.session import shorten
 from tinybert.text import lone_surrogate
@@ -38,6 +39,21 @@ class Writer:
             ConfigError: An unknown setting, or one out of range.
         """
         return [found[0].text for found in self.hypotheses(texts, 1, **settings)]
+
+    def _search(self, settings: Mapping[str, Any]) -> Decoding:
+        """Return how answers are searched for; refuse longer ones than the model can write.
+
+        Raises:
+            ConfigError: An unknown setting, or one out of range.
+        """
+        decoding = self.decoding.over(**settings)
+        about = self.card.generation
+        longest = about.get("positions", math.inf) - len(about.get("prefix", ()))
+        if decoding.max_tokens > longest:
+            raise ConfigError(
+                f"max_tokens is {decoding.max_tokens}; the model writes at most {longest}"
+            )
+        return decoding
 
     def hypotheses(
         self, texts: Iterable[str], best: int = 4, **settings: Any

@@ -1,5 +1,6 @@
 """Quality of an artifact or of a Hugging Face folder on labelled data."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy.typing as npt
 from tinybert import metrics, runtime
 from tinybert.artifact import CARD, read_card, write_card
 from tinybert.data import TaskData
-from tinybert.distill.infer import load_classifier, predict_logits, resolve
+from tinybert.distill.infer import load_whole, predict_logits, resolve
 from tinybert.errors import DataError
 from tinybert.heads import head_for, head_of
 from tinybert.pairs import PairData
@@ -20,7 +21,12 @@ __all__ = ["evaluate", "logits_of"]
 
 
 def evaluate(
-    path: str | Path, data: TaskData | PairData, split: str = "test", *, max_length: int = 128
+    path: str | Path,
+    data: TaskData | PairData,
+    split: str = "test",
+    *,
+    max_length: int | None = None,
+    target_token: str | None = None,
 ) -> dict[str, float]:
     """Measure a model on a split; an artifact's figures are written into its card.
 
@@ -28,7 +34,9 @@ def evaluate(
         path: An artifact, or a classifier's folder or hub id.
         data: The labelled data, or pairs for a model that writes texts.
         split: ``train``, ``dev`` or ``test``.
-        max_length: Longest input in tokens, for a folder; an artifact has its own.
+        max_length: Longest input in tokens, for a folder; None takes that of the run it lies in,
+            or 128. An artifact has its own.
+        target_token: What every answer of a folder that writes texts begins with.
 
     Returns:
         The metrics of ``metrics.measure``, or of ``text_metrics.measure``.
@@ -39,11 +47,12 @@ def evaluate(
     if isinstance(data, PairData):
         from tinybert.ship.writer import evaluate_writer
 
-        return evaluate_writer(path, data, split, max_length=max_length)
+        return evaluate_writer(path, data, split, max_length=max_length, target_token=target_token)
     if split not in data.splits():
         raise DataError(f"{data.name} has no {split} split; it has {', '.join(data.splits())}")
-    found = metrics.measure(data, split, logits_of(path, data, split, max_length=max_length))
     place = Path(path)
+    length = max_length or _length_of_run(place)
+    found = metrics.measure(data, split, logits_of(path, data, split, max_length=length))
     if (place / CARD).is_file():
         named = {f"{split}_{name}": value for name, value in found.items()}
         card = read_card(place)
@@ -70,7 +79,7 @@ def logits_of(
         _check_kind(str(path), head_for(model.card.task), data)
         _check_labels(str(path), model.card.labels, data)
         return model.logits(data.inputs(split))
-    network = load_classifier(path)
+    network = load_whole(path)
     _check_kind(str(path), head_of(network), data)
     if data.labels:
         names = tuple(str(name) for name in (network.config.id2label or {}).values())
@@ -86,6 +95,13 @@ def logits_of(
         outside=data.outside,
         reading=data.reading,
     )
+
+
+def _length_of_run(path: Path) -> int:
+    """Return the longest input of the run that a folder lies in; 128 where it lies in none."""
+    about = path.resolve().parent / "run.json"
+    found = json.loads(about.read_text(encoding="utf-8")) if about.is_file() else {}
+    return int(found.get("max_length", 128))
 
 
 def _cosines(

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 
 from tinybert._version import __version__
 from tinybert.artifact import CARD, FP32, VALUED, Card, hash_file, write_card
-from tinybert.distill.infer import has_types, load_classifier, longest_input, save_tokenizer
+from tinybert.distill.infer import has_types, load_whole, longest_input, save_tokenizer
 from tinybert.errors import ConfigError
 from tinybert.first_token import first_token_only
 from tinybert.heads import answers_of, head_for, head_of
@@ -79,7 +79,7 @@ def export(
         UnsupportedModelError: The model cannot be loaded.
     """
     check_target(to)
-    network = load_classifier(model)
+    network = load_whole(model)
     card = _card(network, max_length, pair, labels, task, teacher)
     if card.task == "tagging":
         usual = OUTSIDE if OUTSIDE in card.labels else card.labels[0]

@@ -42,6 +42,7 @@ def export_writer(
     decoding: Decoding | None = None,
     split: str = "length",
     teacher: str = "",
+    target_token: str | None = None,
 ) -> Path:
     """Write an artifact that translates or summarizes: int8 weights for CTranslate2.
 
@@ -50,16 +51,18 @@ def export_writer(
         to: The artifact's folder; an older artifact there is replaced.
         task: ``translation`` or ``summarization``.
         max_length: Longest part of a source in tokens that is answered at once.
-        decoding: How answers are searched for.
+        decoding: How answers are searched for; none is longer than the model can write.
         split: ``sentence`` where the model shall translate sentence by sentence, else ``length``.
         teacher: Name of the teacher, for the card.
+        target_token: What every answer begins with, such as a language's token; None leaves it to
+            the model.
 
     Returns:
         The artifact's folder.
 
     Raises:
-        ConfigError: ``max_length`` is below 4 or exceeds the model's positions, or ``to`` holds
-            something that is no artifact.
+        ConfigError: ``max_length`` is below 4 or exceeds the model's positions, there is no such
+            ``target_token``, or ``to`` holds something that is no artifact.
         UnsupportedModelError: The model cannot be loaded.
     """
     check_target(to)
@@ -77,9 +80,12 @@ def export_writer(
             shutil.rmtree((partial / TARGET).parent, ignore_errors=True)
         network.config.save_pretrained(partial)
         source, other = open_vocabulary(partial, (max_length, max_length))
+        force_token(network, target_token, other)
         tokens = token_lists(network, source.vocabulary, other.vocabulary)
         write_ctranslate2(network, tokens, (partial / CTRANSLATE2).parent, int8=True)
-        search = vars(decoding or Decoding())
+        prefix = prefix_of(network, tokens[1])
+        search = decoding or Decoding()
+        search = replace(search, max_tokens=min(search.max_tokens, longest - len(prefix)))
         card = Card(
             task=task,
             labels=(),
@@ -88,7 +94,7 @@ def export_writer(
             model=CTRANSLATE2,
             parameters=network.num_parameters(),
             teacher=teacher,
-            generation={**search, "prefix": prefix_of(network, tokens[1]), "split": split},
+            generation={**vars(search), "prefix": prefix, "positions": longest, "split": split},
             tinybert=__version__,
         )
         names = sorted(path for path in partial.glob("ctranslate2/*"))
@@ -212,12 +218,19 @@ def answers_of(
 
 
 def evaluate_writer(
-    path: str | Path, data: PairData, split: str = "test", *, max_length: int = 128
+    path: str | Path,
+    data: PairData,
+    split: str = "test",
+    *,
+    max_length: int | None = None,
+    target_token: str | None = None,
 ) -> dict[str, float]:
     """Measure a model on a split; an artifact's figures are written into its card.
 
     Args:
-        path, data, split, max_length: As for ``answers_of``.
+        path, data, split, target_token: As for ``answers_of``.
+        max_length: Longest source in tokens, for a folder. None: a model inside a run answers as
+            the run's artifact does, any other has 128.
 
     Returns:
         The metrics of ``text_metrics.measure``.
@@ -225,7 +238,9 @@ def evaluate_writer(
     Raises:
         DataError: The split is missing.
     """
-    answers = answers_of(path, data, split, max_length=max_length)
+    like = _artifact_beside(path) if max_length is None else None
+    length = like.max_length if like else max_length or 128
+    answers = answers_of(path, data, split, max_length=length, target_token=target_token, like=like)
     rows = data.splits()[split]
     found = text_metrics.measure(data.task, answers, list(rows["references"]), list(rows["source"]))
     if (Path(path) / "card.json").is_file():
@@ -234,6 +249,12 @@ def evaluate_writer(
         write_card(path, replace(card, metrics={**card.metrics, **named}))
         write_model_card(path)
     return found
+
+
+def _artifact_beside(path: str | Path) -> Card | None:
+    """Return the card of the run's artifact where a model lies in a run that has one."""
+    artifact = Path(path).resolve().parent / "artifact"
+    return read_card(artifact) if (artifact / "card.json").is_file() else None
 
 
 def _plain_card(task: str, longest: int) -> Card:
