@@ -1,8 +1,8 @@
 """Milliseconds a text: the own engine against other engines, in one process.
 
 Examples:
-    tinybert distill --recipe recipes/sst2.toml
-    python bench/speed.py --run runs/sst2 --texts sst2/dev.tsv
+    python bench/quality.py --data DIR --sets sst2 --layers 3 --seeds 0
+    python bench/speed.py --run runs/quality/sst2/seed-0-layers-3 --texts sst2/dev.tsv
     python bench/speed.py --shape 4x312x12x1200 --texts sst2/dev.tsv --show
     python bench/speed.py --texts sst2/dev.tsv --contestants native onnx ctranslate2 --show
 

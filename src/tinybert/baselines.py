@@ -12,7 +12,7 @@ from tinybert.answer_baselines import unread
 from tinybert.data import TaskData
 from tinybert.metrics import measure
 
-__all__ = ["majority", "tfidf", "vectorizer"]
+__all__ = ["cosines", "majority", "tfidf", "vectorizer"]
 
 Array = npt.NDArray[Any]
 
@@ -48,9 +48,7 @@ def tfidf(data: TaskData, split: str = "dev") -> Array:
     vectors = vectorizer(train)
     inputs, queries = vectors.fit_transform(train), vectors.transform(rows)
     if data.task == "ranking":
-        sides = [vectors.transform(data.splits()[split][name]) for name in ("text", "text2")]
-        cosine: Array = np.asarray(sides[0].multiply(sides[1]).sum(axis=1)).reshape(-1, 1)
-        return cosine
+        return cosines(vectors, *(data.splits()[split][name] for name in ("text", "text2")))
     targets = np.asarray(data.train["label"])
     if data.task == "regression":
         ridge: Array = Ridge(alpha=1.0).fit(inputs, targets).predict(queries)
@@ -62,6 +60,13 @@ def tfidf(data: TaskData, split: str = "dev") -> Array:
     logits = np.full((len(rows), len(data.labels)), -1e9)
     logits[:, model.classes_] = np.log(model.predict_proba(queries) + 1e-12)
     return logits
+
+
+def cosines(vectors: Any, first: Sequence[str], second: Sequence[str]) -> Array:
+    """Return the cosines of N pairs of texts by a fitted ``vectorizer``, float (N, 1)."""
+    sides = [vectors.transform(texts) for texts in (first, second)]
+    found: Array = np.asarray(sides[0].multiply(sides[1]).sum(axis=1)).reshape(-1, 1)
+    return found
 
 
 def vectorizer(texts: Sequence[str]) -> Any:

@@ -31,7 +31,7 @@ def plan(
     ] = None,
     try_: Annotated[
         list[str] | None,
-        typer.Option("--try", help="Values to choose from: pruning.heads=[none, 6]."),
+        typer.Option("--try", help="Values to choose from: 'pruning.heads=\\[none, 6]'."),
     ] = None,
 ) -> None:
     """Find the best student within limits of size, latency or quality, and ship it.
@@ -87,6 +87,6 @@ PLANNING = {
     plan: (
         "tinybert plan --data messages.csv --teacher runs/messages/teacher --max-mb 4 --max-ms 0.5",
         "tinybert plan --data messages.csv --max-mb 4 --keep 98% --minutes 60",
-        "tinybert plan --recipe recipes/helpdesk.toml --max-ms 0.3 --try student.layers=[1, 2]",
+        "tinybert plan --recipe recipes/helpdesk.toml --max-ms 0.3 --try 'student.layers=[1, 2]'",
     )
 }

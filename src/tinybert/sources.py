@@ -60,7 +60,8 @@ _WORDS = ("tokens", "words")
 _TAGS = ("tags", "ner_tags", "pos_tags", "labels", "label")
 
 
-_VERSION = re.compile(r"-v\d[\d.]*$")
+# What stands behind a split's name: SQuAD's version, the thousands of rows of CLUE's OCNLI.
+_VERSION = re.compile(r"(?:-v\d[\d.]*|\.(\d+)k)$")
 
 
 @dataclass(frozen=True)
@@ -218,7 +219,7 @@ def _folder(place: Path, dev_split: str | None) -> dict[str, Dataset]:
     if (place / "dataset_dict.json").is_file():
         saved = hf.load_from_disk(str(place))
         return _named({name: saved[name] for name in saved}, str(place), dev_split)
-    there = sorted(place.iterdir())
+    there = sorted(place.iterdir(), key=lambda file: (_thousands(file), file))
     files = {
         _VERSION.sub("", f.stem): f
         for kinds in (CONLL, (SQUAD,), SUFFIXES)
@@ -236,6 +237,12 @@ def _folder(place: Path, dev_split: str | None) -> dict[str, Dataset]:
             "for tags of words, or train.json in SQuAD's layout"
         )
     return {name: _table(file) for name, file in chosen.items() if file is not None}
+
+
+def _thousands(file: Path) -> int:
+    """Return how many thousands of rows a file's name speaks of, so that the most come last."""
+    found = _VERSION.search(file.stem)
+    return int(found.group(1) or 0) if found else 0
 
 
 def _hub(source: str, dev_split: str | None) -> dict[str, Dataset]:

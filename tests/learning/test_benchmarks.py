@@ -80,6 +80,15 @@ def test_rows_without_agreement_and_a_test_split_without_labels_are_left_out(tmp
     assert "test has no column `label` and is left out" in found.notes
 
 
+def test_the_largest_of_several_trains_is_read(tmp_path):
+    for count in (1, 3, 10, 50):
+        rows = [{"sentence1": f"{count}", "sentence2": "b", "label": i % 2} for i in range(4)]
+        text = "\n".join(json.dumps(row) for row in rows)
+        (tmp_path / f"train.{count}k.json").write_text(text)
+        (tmp_path / "dev.json").write_text(text)
+    assert set(data.load(tmp_path, task="clue/ocnli").train["text"]) == {"50"}
+
+
 def test_regression_by_name(tmp_path):
     rows = "\n".join(f"{i}.0\tone {i}\ttwo {i}" for i in range(6))
     for split in ("train", "dev"):

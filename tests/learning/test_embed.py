@@ -93,6 +93,7 @@ def test_a_student_takes_over_the_vectors(given):
     about = json.loads((folder / "run.json").read_text())
     assert about["spearman"]["teacher"] > 0.99
     assert about["spearman"]["student"] > about["spearman"]["start"]
+    assert about["spearman"]["tfidf"] < about["spearman"]["teacher"]
     assert about["held_out"]["cosine"] > 0.9
     model = tinybert.load(folder / "artifact")
     assert isinstance(model, Embedder)

@@ -79,6 +79,13 @@ def test_texts_without_spaces_are_likened_by_their_characters():
     assert first == {"快递到了吗": "没有快递", "快递丢了": "快递到了"}
 
 
+def test_spaces_around_make_no_other_text_and_texts_without_words_no_pair():
+    train = rows(("the red car ", "a car"), ("the red car", " a red bus"), ("b", "the bus "))
+    held = {(a.strip(), b.strip()) for a, b in zip(train["text"], train["text2"], strict=True)}
+    assert made(train, 3, held) == [("the red car", "the bus", 1)]
+    assert made(rows(("? !", "…"), ("the car", "!")), 2) == []
+
+
 def test_of_very_many_second_texts_some_are_looked_at(monkeypatch):
     monkeypatch.setattr("tinybert.distill.pairings._POOL", 3)
     train = rows(*((f"one {i}", f"one two {i}") for i in range(9)))

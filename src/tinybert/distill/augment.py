@@ -108,6 +108,7 @@ def augmented_rows(
         varied, doubles = _varied(settings, data.train, names, teacher, folder, recipe.seed, held)
         parts.append(varied)
     if settings.pairs:
+        held |= {key for part in parts for key in row_keys(part)}
         parts.append(near_pairs(data.train, settings.pairs, held=held, seed=recipe.seed))
     rows = concatenate_datasets([part for part in parts if len(part)] or parts)
     made, unsure = len(rows), 0

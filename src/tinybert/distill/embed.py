@@ -13,6 +13,7 @@ from datasets import Dataset
 from torch import Tensor, nn
 
 from tinybert.artifact import write_atomic
+from tinybert.baselines import cosines, vectorizer
 from tinybert.distill.folder import open_folder, versions
 from tinybert.distill.infer import load_classifier, longest_input, resolve, save_tokenizer
 from tinybert.distill.processes import first_alone, spoken_once
@@ -76,6 +77,8 @@ def embed(recipe: SentenceRecipe, say: Say = print) -> Path:
     teacher = SentenceEncoder(layout.encoder(classifier), pooling)  # type: ignore[arg-type]
     student = SentenceEncoder(layout.encoder(start), pooling)  # type: ignore[arg-type]
     quality = {"start": likeness(student, tokenizer, pairs)} if pairs else {}
+    if pairs:
+        quality["tfidf"] = _tfidf_likeness(texts, pairs)
     started = time.monotonic()
     learned = _teacher_vectors(teacher, tokenizer, texts, run / "stages" / "teacher.npy", say)
     wanted = encode(teacher, tokenizer, held)
@@ -92,6 +95,8 @@ def embed(recipe: SentenceRecipe, say: Say = print) -> Path:
     figures = _measure(student, tokenizer, held, wanted, pairs)()
     if pairs:
         quality |= {"teacher": likeness(teacher, tokenizer, pairs), "student": figures["spearman"]}
+        shown = ", ".join(f"{name} {value:.3f}" for name, value in quality.items())
+        say(f"Spearman's correlation on the dev pairs: {shown}")
     with first_alone() as first:
         if first:
             save_encoder(student, source, run / "student")
@@ -123,8 +128,15 @@ def read_pairs(path: str | Path) -> Pairs:
 def likeness(model: SentenceEncoder, tokenizer: Tokenizer, pairs: Pairs) -> float:
     """Return Spearman's correlation of the cosines of pairs with their numbers."""
     first, second, scores = pairs
-    cosines = (encode(model, tokenizer, first) * encode(model, tokenizer, second)).sum(axis=1)
-    return compute("regression", cosines, scores)["spearman"]
+    near = (encode(model, tokenizer, first) * encode(model, tokenizer, second)).sum(axis=1)
+    return compute("regression", near, scores)["spearman"]
+
+
+def _tfidf_likeness(texts: list[str], pairs: Pairs) -> float:
+    """Return the same correlation of the cosines of TF-IDF vectors, fitted to the texts."""
+    first, second, scores = pairs
+    vectors = vectorizer(texts).fit(texts)
+    return compute("regression", cosines(vectors, first, second)[:, 0], scores)["spearman"]
 
 
 class _Objective(nn.Module):
@@ -233,8 +245,8 @@ def _measure(
     """Return a function that measures the student on texts it does not learn from."""
 
     def measure() -> dict[str, float]:
-        cosines = (encode(student, tokenizer, held) * wanted).sum(axis=1)
-        found = {"cosine": float(cosines.mean())}
+        near = (encode(student, tokenizer, held) * wanted).sum(axis=1)
+        found = {"cosine": float(near.mean())}
         return found | ({"spearman": likeness(student, tokenizer, pairs)} if pairs else {})
 
     return measure

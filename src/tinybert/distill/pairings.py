@@ -31,15 +31,17 @@ def near_pairs(
         seed: Seeds the draw where there are very many second texts.
 
     Returns:
-        Columns ``text``, ``text2``, ``origin`` (line of the first text's first row), ``source``
-        (``pairs``) and ``copy`` (1 for the most like).
+        Columns ``text``, ``text2`` (without spaces around), ``origin`` (line of the first text's
+        first row), ``source`` (``pairs``) and ``copy`` (1 for the most like).
 
     Source: Thakur et al. 2021, Augmented SBERT, section 3.1 (BM25 sampling).
     Differs: TF-IDF in place of BM25; the distribution of the teacher's labels is not evened out.
     """
-    lines = dict(reversed(list(zip(train["text"], train["line"], strict=True))))
-    firsts = list(dict.fromkeys(train["text"]))
-    seconds = list(dict.fromkeys(train["text2"]))
+    lines: dict[str, int] = {}
+    for text, line in zip(train["text"], train["line"], strict=True):
+        lines.setdefault(text.strip(), line)
+    firsts = list(lines)
+    seconds = list(dict.fromkeys(text.strip() for text in train["text2"]))
     if len(seconds) > _POOL:
         picked = np.random.default_rng(seed).permutation(len(seconds))[:_POOL]
         seconds = [seconds[i] for i in np.sort(picked)]
@@ -47,11 +49,7 @@ def near_pairs(
         name: [] for name in ("text", "text2", "origin", "source", "copy")
     }
     for first, near in zip(firsts, _nearest(firsts, seconds), strict=True):
-        new = (
-            second
-            for second in near
-            if first.strip() != second.strip() and (first.strip(), second.strip()) not in held
-        )
+        new = (second for second in near if first != second and (first, second) not in held)
         for copy, second in zip(range(1, count + 1), new, strict=False):
             for name, value in zip(
                 found, (first, second, lines[first], "pairs", copy), strict=True
@@ -63,7 +61,11 @@ def near_pairs(
 def _nearest(firsts: Sequence[str], seconds: Sequence[str]) -> Iterator[Iterator[str]]:
     """Yield for each first text the second texts that share something with it, most like first."""
     vectors = vectorizer([*firsts, *seconds])
-    table = vectors.fit_transform(seconds).T.tocsr()
+    try:
+        table = vectors.fit_transform(seconds).T.tocsr()
+    except ValueError:  # none of them has a word
+        yield from (iter(()) for _ in firsts)
+        return
     with tqdm(total=len(firsts), desc="pairing", disable=not sys.stderr.isatty()) as bar:
         for start in range(0, len(firsts), _CHUNK):
             likeness = (vectors.transform(firsts[start : start + _CHUNK]) @ table).tocsr()

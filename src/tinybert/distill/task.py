@@ -213,7 +213,7 @@ def _label_only(
     tokens: Tokens | None,
     own: Vocabulary,
 ) -> None:
-    """Train the same student from the same start on the labels alone, for as many steps."""
+    """Train the same student from the same start on the labels alone, in as many passes."""
     if (run / "label_only" / "model.safetensors").is_file():
         return
     epochs = recipe.layer_stage.epochs + recipe.prediction_stage.epochs
