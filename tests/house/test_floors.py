@@ -24,7 +24,7 @@ OUTSIDE = {
     "5": {"torch", "transformers", "datasets", "sklearn", "scipy", "seqeval", "numpy",
           "safetensors"},
     "ctranslate": {"torch", "transformers", "numpy", "ctranslate2"},
-    "marian_vocabulary": {"tokenizers"},
+    "spm": {"tokenizers"},
     "subwords": {"tokenizers"},
     "text_metrics": {"sacrebleu"},
     "losses": {"torch"},

@@ -93,7 +93,7 @@ def _convert_writer(source: Path, target: Path, tensors: dict[str, Tensor]) -> P
         once = {(value.data_ptr(), value.shape): name for name, value in [*tensors.items()][::-1]}
         apart = {name: tensors[name].clone().contiguous() for name in once.values()}
         save_file(apart, partial / "model.safetensors", metadata={"format": "pt"})
-        for pattern in ("*.json", "*.spm"):
+        for pattern in ("*.json", "*.spm", "*.model"):
             for path in source.glob(pattern):
                 shutil.copyfile(path, partial / path.name)
         (partial / "model.safetensors.index.json").unlink(missing_ok=True)

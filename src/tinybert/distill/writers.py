@@ -9,7 +9,7 @@ from huggingface_hub import snapshot_download
 from transformers import AutoModelForSeq2SeqLM, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from tinybert import marian_vocabulary
+from tinybert import spm
 from tinybert.bart import (
     LAYOUTS,
     check_layout,
@@ -154,7 +154,7 @@ def write_vocabulary(
 
 
 def copy_vocabulary(model: str | Path, folder: str | Path) -> None:
-    """Write a model's tokenizer into a folder; Marian's from its two SentencePiece files.
+    """Write a model's tokenizer into a folder; Marian's and T5's from SentencePiece files.
 
     Args:
         model: Folder or hub id.
@@ -169,8 +169,10 @@ def copy_vocabulary(model: str | Path, folder: str | Path) -> None:
     place = _here(resolve(model))
     if (place / _FILES[0]).is_file():
         _copy_files(place, target)
-    elif all((place / name).is_file() for name in marian_vocabulary.FILES):
-        marian_vocabulary.write_marian_vocabulary(place, target)
+    elif all((place / name).is_file() for name in spm.FILES):
+        spm.write_marian_vocabulary(place, target)
+    elif (place / spm.T5_FILE).is_file():
+        spm.write_t5_vocabulary(place, target)
     else:
         save_tokenizer(model, target)
 
@@ -199,7 +201,7 @@ def _here(place: str) -> Path:
     if Path(place).is_dir():
         return Path(place)
     try:
-        patterns = [*_FILES, f"{_TARGET}*.json", *marian_vocabulary.FILES]
+        patterns = [*_FILES, f"{_TARGET}*.json", *spm.FILES, spm.T5_FILE]
         return Path(snapshot_download(place, allow_patterns=patterns))
     except (OSError, ValueError) as error:
         raise UnsupportedModelError(f"{place} cannot be loaded: {reason(error)}") from error

@@ -1,14 +1,15 @@
-"""Marian's two SentencePiece files become tokenizers with the ids of its vocabulary."""
+"""SentencePiece files of Marian and T5 become tokenizers with the ids of the model."""
 
 import json
 import struct
 
 import pytest
+from transformers import T5Config, T5ForConditionalGeneration
 
 from small_writers import save_random_writer
 from tinybert.distill.writers import copy_vocabulary, open_vocabulary
 from tinybert.errors import UnsupportedModelError
-from tinybert.marian_vocabulary import read_pieces, write_marian_vocabulary
+from tinybert.spm import read_pieces, write_marian_vocabulary, write_t5_vocabulary
 
 SOURCE = {"<unk>": 0.0, "▁the": -1.0, "▁": -2.0, "cat": -3.0, "c": -6.0, "a": -6.0, "t": -6.0}
 TARGET = {"<unk>": 0.0, "▁die": -1.0, "▁": -2.0, "ka": -3.0, "tze": -3.0, "a": -6.0}
@@ -99,6 +100,45 @@ def test_a_model_gets_them(marian, tmp_path):
         (model / file.name).write_bytes(file.read_bytes())
     copy_vocabulary(model, tmp_path / "out")
     assert (tmp_path / "out" / "target" / "tokenizer.json").is_file()
+
+
+T5 = {"<pad>": 0.0, "</s>": 0.0, "<unk>": 0.0, **{k: v for k, v in SOURCE.items() if k != "<unk>"}}
+
+
+def test_t5s_ids_are_the_files_order(tmp_path):
+    (tmp_path / "spiece.model").write_bytes(spm(T5))
+    copied = tmp_path / "t5"
+    config = T5Config(vocab_size=16, d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2)
+    T5ForConditionalGeneration(config).save_pretrained(copied)
+    (copied / "spiece.model").write_bytes(spm(T5))
+    copy_vocabulary(copied, tmp_path / "out")
+    tokenizer, target = open_vocabulary(tmp_path / "out", (16, 16))
+    names = list(T5)
+    ids = tokenizer.encode(["the  cat"])[0][0]
+    assert [names[i] for i in ids] == ["▁the", "▁", "cat", "</s>"]
+    assert target.decode(ids) == "the cat"
+    assert (tokenizer.pad_id, tokenizer.vocab_size) == (0, len(T5))
+    (tmp_path / "spiece.model").write_bytes(spm(T5 | dict.fromkeys("</s>", -6.0)))
+    write_t5_vocabulary(tmp_path, tmp_path / "marked")
+    tokenizer, _ = open_vocabulary(tmp_path / "marked", (16, 16))
+    literal = [[*names, *"</s>"][i] for i in tokenizer.encode(["</s>cat"])[0][0]]
+    assert literal == ["▁", *"</s>", "cat", "</s>"]
+
+
+def test_bytes_of_t5_stand_for_unknown_characters(tmp_path):
+    pieces = T5 | {f"<0x{byte:02X}>": -9.0 for byte in range(256)}
+    (tmp_path / "spiece.model").write_bytes(spm(pieces))
+    write_t5_vocabulary(tmp_path, tmp_path / "out")
+    tokenizer, target = open_vocabulary(tmp_path / "out", (32, 32))
+    ids = tokenizer.encode(["cat 好"])[0][0]
+    assert list(T5).index("<unk>") not in ids
+    assert target.decode(ids) == "cat 好"
+
+
+def test_another_sentencepiece_file_is_refused(tmp_path):
+    (tmp_path / "spiece.model").write_bytes(spm(SOURCE))
+    with pytest.raises(UnsupportedModelError, match=r"spiece.model has no piece </s>, <pad>"):
+        write_t5_vocabulary(tmp_path, tmp_path / "out")
 
 
 def test_what_cannot_be_read(marian, tmp_path):

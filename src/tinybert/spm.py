@@ -1,4 +1,4 @@
-"""Turns the vocabulary of a Marian model, two SentencePiece files, into tokenizers of today."""
+"""Turns SentencePiece files, Marian's two and T5's one, into tokenizers of today."""
 
 import json
 import re
@@ -21,11 +21,21 @@ from tokenizers import (
 from tinybert.artifact import write_atomic
 from tinybert.errors import UnsupportedModelError
 
-__all__ = ["FILES", "Pieces", "read_pieces", "write_marian_vocabulary"]
+__all__ = [
+    "FILES",
+    "T5_FILE",
+    "Pieces",
+    "read_pieces",
+    "write_marian_vocabulary",
+    "write_t5_vocabulary",
+]
 
 FILES = ("source.spm", "target.spm", "vocab.json")
+T5_FILE = "spiece.model"
 _TARGETS = "target_vocab.json"
 _LANGUAGE = re.compile(r">>.+<<")
+_SPECIAL = ("</s>", "<unk>", "<pad>")
+_BYTE = "<0x00>"
 _ABSENT = -1000.0
 
 
@@ -86,6 +96,26 @@ def write_marian_vocabulary(place: str | Path, folder: str | Path) -> Path:
     return Path(folder)
 
 
+def write_t5_vocabulary(place: str | Path, folder: str | Path) -> Path:
+    """Write the tokenizer of a T5 or mT5 model; the file's order gives the ids.
+
+    Its ``<extra_id_0>`` and so on, which stand for gaps in pre-training, are left out.
+
+    Args:
+        place: A folder with ``spiece.model``.
+        folder: Gets ``tokenizer.json`` and ``tokenizer_config.json``.
+
+    Raises:
+        UnsupportedModelError: The file cannot be read, or lacks ``</s>``, ``<unk>`` or ``<pad>``.
+    """
+    path = Path(place) / T5_FILE
+    pieces = read_pieces(path)
+    if missing := [name for name in _SPECIAL if name not in pieces.scores]:
+        raise UnsupportedModelError(f"{path} has no piece {', '.join(missing)}; wanted T5's")
+    _write(list(pieces.scores), pieces, Path(folder))
+    return Path(folder)
+
+
 def _names(path: Path) -> list[str]:
     """Return the pieces of a vocabulary in the order of their ids."""
     try:
@@ -101,10 +131,9 @@ def _names(path: Path) -> list[str]:
 def _write(names: list[str], pieces: Pieces, folder: Path) -> None:
     """Write a tokenizer of one language."""
     unknown = names.index("<unk>")
-    special = ["</s>", "<unk>", "<pad>"]
-    scores = {name: score for name, score in pieces.scores.items() if name not in special}
+    scores = {name: score for name, score in pieces.scores.items() if name not in _SPECIAL}
     scored = [(name, scores.get(name, _ABSENT)) for name in names]
-    tokenizer = Tokenizer(models.Unigram(scored, unk_id=unknown, byte_fallback=False))
+    tokenizer = Tokenizer(models.Unigram(scored, unk_id=unknown, byte_fallback=_BYTE in names))
     steps: list[normalizers.Normalizer] = [
         normalizers.Replace(Regex(" {2,}"), " "),
         normalizers.Strip(),
@@ -113,8 +142,9 @@ def _write(names: list[str], pieces: Pieces, folder: Path) -> None:
         steps.insert(0, normalizers.Precompiled(pieces.charsmap))
     tokenizer.normalizer = normalizers.Sequence(steps)
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-    tokenizer.decoder = decoders.Metaspace()
-    tokenizer.add_special_tokens([name for name in special if name in names])
+    steps_back = [decoders.ByteFallback(), decoders.Metaspace()] if _BYTE in names else []
+    tokenizer.decoder = decoders.Sequence(steps_back) if steps_back else decoders.Metaspace()
+    tokenizer.add_special_tokens([name for name in _SPECIAL if name in names])
     languages = filter(_LANGUAGE.fullmatch, names)
     tokenizer.add_tokens([AddedToken(name, normalized=False) for name in languages])
     tokenizer.post_processor = processors.TemplateProcessing(
