@@ -1,4 +1,4 @@
-"""Trains a small encoder on masked characters, where no pretrained one is at hand."""
+"""Trains a small encoder on masked words, where no pretrained one is at hand."""
 
 import argparse
 import json
@@ -7,10 +7,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-__all__ = ["characters", "train"]
+__all__ = ["DEPTH", "pieces", "train"]
 
 # A document is cut into passages of so many characters.
 PASSAGE = 120
+DEPTH = 4
 # None while the encoder is made, which reads each text a few times; its teachers have it.
 DROPOUT = ("hidden_dropout_prob", "attention_probs_dropout_prob")
 
@@ -30,7 +31,7 @@ def run_job(data: str, work: str, out: str, text: str, passages: int, epochs: fl
     cut = (part for document in documents for part in _passages(document))
     texts = [*islice(cut, passages), *chinese_texts(Path(data), Path(work))]
     print(f"{len(texts):,} passages", flush=True)
-    train(texts, Path(out), epochs=epochs, longest=128, least=10)
+    train(texts, Path(out), epochs=epochs, longest=128)
 
 
 def _passages(document: str) -> list[str]:
@@ -47,9 +48,12 @@ def train(
     width: int = 256,
     longest: int = 64,
     cut: int | None = None,
-    least: int = 2,
+    vocabulary: int = 16_000,
 ) -> Path:
-    """Train a BERT of four layers, its weights random, on masked characters.
+    """Train a BERT of four layers on masked pieces.
+
+    Its word vectors begin as those of ``_related``, all other weights random: so it learns from
+    context at once, where random ones first spend thousands of steps on frequencies.
 
     Args:
         texts: What to learn from.
@@ -58,7 +62,7 @@ def train(
         width: Width of the model.
         longest: Positions of the model.
         cut: Longest input in training, in tokens; None takes all positions.
-        least: How often a character or word must stand in the texts to be known.
+        vocabulary: Most pieces of the tokenizer.
 
     Returns:
         The folder.
@@ -75,21 +79,26 @@ def train(
 
     if (folder / "model.safetensors").is_file():
         return folder
-    size = characters(texts, folder, least)
+    size = pieces(texts, folder, vocabulary)
     tokenizer: Any = PreTrainedTokenizerFast.from_pretrained(folder)
     set_seed(0)
     model = BertForMaskedLM(
         BertConfig(
             vocab_size=size,
             hidden_size=width,
-            num_hidden_layers=4,
+            num_hidden_layers=DEPTH,
             num_attention_heads=4,
             intermediate_size=4 * width,
             max_position_embeddings=longest,
+            attn_implementation="eager",
             **dict.fromkeys(DROPOUT, 0.0),
         )
     )
     ids = tokenizer(list(texts), truncation=True, max_length=cut or longest).input_ids
+    words, frequency = _related(ids, size, width)
+    with torch.no_grad():
+        model.bert.embeddings.word_embeddings.weight.copy_(torch.from_numpy(words))
+        model.cls.predictions.bias.copy_(torch.from_numpy(frequency))
     _masked_trainer()(
         model=model,
         args=TrainingArguments(
@@ -113,6 +122,35 @@ def train(
     return folder
 
 
+def _related(ids: Sequence[Sequence[int]], size: int, width: int) -> tuple[Any, Any]:
+    """Return vectors of pieces that stand near the same others, and log frequencies.
+
+    The leading singular vectors of positive pointwise mutual information, max(0, ln P(a, b) /
+    (P(a) P(b))), of pieces at most five apart (Levy and Goldberg 2014, section 3).
+    """
+    import numpy as np
+    from scipy.sparse import coo_matrix
+    from sklearn.utils.extmath import randomized_svd
+
+    apart = 5
+    flat = np.concatenate([np.asarray([*row, *[-1] * apart], dtype=np.int32) for row in ids])
+    near = coo_matrix((size, size), dtype=np.float32).tocsr()
+    for step in range(1, apart + 1):
+        a, b = flat[:-step], flat[step:]
+        both = (a >= 0) & (b >= 0)
+        ones = np.ones(int(both.sum()), dtype=np.float32)
+        near += coo_matrix((ones, (a[both], b[both])), shape=(size, size)).tocsr()
+    near = (near + near.T).tocoo()
+    counts = np.asarray(near.sum(axis=1)).ravel() + 1
+    ratio = near.data * counts.sum() / (counts[near.row] * counts[near.col])
+    near.data = np.maximum(np.log(ratio), 0)
+    left, values, _ = randomized_svd(near.tocsr(), width, random_state=0)
+    words = left * np.sqrt(values)
+    words = (words / words.std() * 0.05).astype(np.float32)
+    frequency = np.log(np.bincount(flat[flat >= 0], minlength=size) + 1.0)
+    return words, (frequency - frequency.max()).astype(np.float32)
+
+
 def _masked_trainer() -> type:
     """Return a trainer that computes the vocabulary's scores of the masked places alone."""
     from torch.nn.functional import cross_entropy
@@ -131,35 +169,33 @@ def _masked_trainer() -> type:
     return MaskedTrainer
 
 
-def characters(texts: Sequence[str], folder: Path, least: int = 2) -> int:
-    """Write a tokenizer of single characters and runs of letters; return its size."""
-    from collections import Counter
+def pieces(texts: Sequence[str], folder: Path, size: int) -> int:
+    """Write a tokenizer of frequent runs of characters, words among them; return its size.
 
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+    Characters seldom tell what a short text is about, words do, and Chinese has no spaces to find
+    them by: byte pair encoding does within what punctuation leaves together.
+    """
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 
-    splitter = pre_tokenizers.BertPreTokenizer()
-    normalizer = normalizers.BertNormalizer()
-    counts = Counter(
-        word
-        for text in texts
-        for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text))
-    )
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    pieces = special + sorted(word for word, count in counts.items() if count >= least)
-    backend = Tokenizer(models.WordPiece({p: i for i, p in enumerate(pieces)}, unk_token="[UNK]"))
-    backend.normalizer, backend.pre_tokenizer = normalizer, splitter
+    backend = Tokenizer(models.BPE(unk_token="[UNK]"))
+    backend.normalizer = normalizers.BertNormalizer(handle_chinese_chars=False)
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    trainer = trainers.BpeTrainer(
+        vocab_size=size, special_tokens=special, max_token_length=4, show_progress=False
+    )
+    backend.train_from_iterator(texts, trainer)
     backend.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]",
         pair="[CLS] $A [SEP] $B:1 [SEP]:1",
         special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
     )
     folder.mkdir(parents=True, exist_ok=True)
-    backend.add_special_tokens(special)
     backend.save(str(folder / "tokenizer.json"))
     names = {f"{piece[1:-1].lower()}_token": piece for piece in special}
     about = {"tokenizer_class": "PreTrainedTokenizerFast", **names}
     (folder / "tokenizer_config.json").write_text(json.dumps(about), encoding="utf-8")
-    return len(pieces)
+    return int(backend.get_vocab_size())
 
 
 if __name__ == "__main__":

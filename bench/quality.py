@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import _jobs
+from _encoder import DEPTH
 from _sets import ENCODER_TEXT, SETS, digested, prepare
 from _sets import settings as set_settings
 
@@ -128,7 +129,7 @@ def add_arguments(parser: argparse.ArgumentParser, work: str) -> None:
         default=[],
         help="other settings, as in layer_stage.attention=1",
     )
-    parser.add_argument("--passages", type=int, default=40_000, help="for the Chinese encoder")
+    parser.add_argument("--passages", type=int, default=16_000, help="for the Chinese encoder")
     parser.add_argument("--results", type=Path, help="folder of the results, for trials")
     parser.add_argument("--job", help=argparse.SUPPRESS)
     parser.set_defaults(name=None)
@@ -209,10 +210,12 @@ def run_job(
     chosen = {key: json.loads(value) for key, value in settings.items()}
     common = {**set_settings(name, source), "seed": seed}
     teacher = teacher_folder(Path(work), name, title, seed, settings)
+    made_here = SETS[name].encoder and "teacher.model" not in chosen
     if layers == 0:
         common.pop("data.unlabelled", None)
-        if SETS[name].encoder:
+        if made_here:
             common["teacher.model"] = str(encoder_folder(Path(work)))
+            common["teacher.pooling"] = "mean"
         about = {key: value for key, value in chosen.items() if key.startswith("teacher.")}
         teach(load_recipe(name, {**common, **about, "out": str(teacher)}))
         return
@@ -220,7 +223,7 @@ def run_job(
         common |= dict(zip(("layer_stage.epochs", "prediction_stage.epochs"), lengths, strict=True))
     run = Path(work) / title / f"seed-{seed}-layers-{layers}"
     overrides = {
-        "student.layers": layers,
+        **(below_mean(layers) if made_here else {"student.layers": layers}),
         "ship.baselines": SETS[name].label_only,
         **common,
         **chosen,
@@ -233,6 +236,14 @@ def run_job(
     row |= measure(name, run, teacher / "teacher", recipe)
     path = row_path(Path(work), title, seed, layers)
     path.write_text(json.dumps(row, indent=1), encoding="utf-8")
+
+
+def below_mean(layers: int) -> dict[str, Any]:
+    """Return a student of the layers below a teacher's mean; its last one learns that."""
+    from tinybert.mapping import even_layers
+
+    picked = even_layers(layers, DEPTH)
+    return {"student.layers": picked, "student.mapping": (*(n + 1 for n in picked[:-1]), DEPTH + 1)}
 
 
 def measure(name: str, run: Path, teacher: Path, recipe: Any) -> dict[str, Any]:
