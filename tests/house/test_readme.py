@@ -86,6 +86,23 @@ def test_what_translations_are_said_to_keep_was_measured(name):
     assert re.search(r"(\d+) (?:times as fast|倍)", line).group(1) == f"{faster:.0f}"
 
 
+@pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md"])
+def test_what_is_said_of_sentence_vectors_was_measured(name):
+    import _results
+
+    rows = _results.read("embeddings-stsb")["rows"]
+
+    def told(system, layers):
+        own = [row for row in rows if (row["system"], row["layers"]) == (system, layers)]
+        return f"{100 * sum(row['test'] for row in own) / len(own):.1f}", f"{own[0]['mb']:.1f}"
+
+    text = (ROOT / name).read_text(encoding="utf-8")
+    (line,) = (part for part in re.split(r"\n- ", text) if "tinybert embed" in part)
+    three, two = told("int8", 3), told("int8", 2)
+    said = {*three, two[0], told("teacher", None)[0], told("model2vec", None)[0]}
+    assert set(re.findall(r"\d+\.\d", line)) == said
+
+
 def test_tables_from_results(tables, tmp_path, monkeypatch):
     import _results
 
