@@ -1,6 +1,7 @@
 """The examples are short and run."""
 
 import io
+import re
 import runpy
 import sys
 from pathlib import Path
@@ -125,6 +126,16 @@ def test_answer_questions(monkeypatch, capsys, tmp_path):
     out = capsys.readouterr().out
     assert "where is Ann ?  " in out
     assert (tmp_path / "run" / "artifact" / "card.json").is_file()
+
+
+@pytest.mark.slow
+def test_train_tinybert_shows_what_it_learned(monkeypatch, capsys):
+    run(monkeypatch, "train_tinybert.py")
+    lines = [line for line in capsys.readouterr().out.splitlines() if "unseen texts:" in line]
+    shown = [dict(re.findall(r"(\w+) ([\d.]+)", line)) for line in lines]
+    assert len(shown) == 2
+    for scores in shown:
+        assert float(scores["accuracy"]) > 1.5 * float(scores["unigram_accuracy"])
 
 
 def test_train_tinybert(monkeypatch, capsys):
