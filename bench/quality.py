@@ -215,7 +215,7 @@ def run_job(
         common.pop("data.unlabelled", None)
         if made_here:
             common["teacher.model"] = str(encoder_folder(Path(work)))
-            common["teacher.pooling"] = "mean"
+            common |= {"teacher.pooling": "mean", "teacher.learning_rate": 5e-4}
         about = {key: value for key, value in chosen.items() if key.startswith("teacher.")}
         teach(load_recipe(name, {**common, **about, "out": str(teacher)}))
         return
