@@ -172,6 +172,8 @@ def start_job(
     title, settings = arguments.name or name, given(arguments)
     job = {"name": name, "source": source, "seed": seed, "layers": layers, "work": str(work)}
     job |= {"title": title, "settings": settings}
+    if layers == 0:
+        job |= teacher_job(name, title, settings)
     teacher = teacher_folder(work, name, title, seed, settings)
     row = row_path(work, title, seed, layers) if layers else teacher
     done = row if layers else row / "teacher" / "model.safetensors"
@@ -179,6 +181,13 @@ def start_job(
     _jobs.start(
         str(HERE / "quality.py"), job, done, row.with_suffix(".log"), f"{title} seed {seed}: {what}"
     )
+
+
+def teacher_job(name: str, title: str, settings: dict[str, str]) -> dict[str, Any]:
+    """Return what decides a teacher: students of several names and settings may learn from it."""
+    own = {key: value for key, value in settings.items() if key.startswith("teacher.")}
+    first = SETS[name].taught_as or name
+    return {"name": first, "title": title if own else first, "settings": own}
 
 
 def teacher_folder(work: Path, name: str, title: str, seed: int, settings: dict[str, str]) -> Path:

@@ -126,6 +126,13 @@ def test_teachers_are_shared_where_they_are_the_same(tmp_path):
     assert folder("tnews-labelled", "tnews-labelled") == Path("tnews/seed-1-teacher")
     assert folder("sst2", "sst2") == Path("sst2/seed-0-teacher")
     assert folder("mrpc", "other", **{"teacher.epochs": "1"}) == Path("other/seed-1-teacher")
+    assert quality.teacher_job("tnews-labelled", "tnews-labelled", {}) == quality.teacher_job(
+        "tnews", "tnews-wide", {"student.hidden": "64"}
+    )
+    own = {"teacher.epochs": "1"}
+    assert quality.teacher_job("mrpc", "other", own | {"student.layers": "1"}) == {
+        "name": "mrpc", "title": "other", "settings": own
+    }  # fmt: skip
     with pytest.raises(SystemExit, match="need a name for the results: --name"):
         folder("mrpc", "mrpc", **{"teacher.epochs": "1"})
 
