@@ -167,7 +167,10 @@ def distilled(job: dict[str, Any], recipe: Any, data: Any) -> tuple[Any, dict[st
     random = job["system"] == "textbrewer-random"
     student = make_student(teacher, recipe.student.layers, random=random)
     texts = all_texts(job, recipe, data)
-    count, rate = steps(recipe, len(texts)), job["rate"] or recipe.prediction_stage.learning_rate
+    count, rate = (
+        steps(recipe, len(texts), len(data.train)),
+        job["rate"] or recipe.prediction_stage.learning_rate,
+    )
     run = run_folder(job)
     train(
         student,
@@ -206,12 +209,14 @@ def all_texts(job: dict[str, Any], recipe: Any, data: Any) -> Any:
     return texts if data.unlabelled is None else extend(texts, data.unlabelled)
 
 
-def steps(recipe: Any, count: int) -> int:
-    """Return the steps of both stages on so many texts."""
-    return sum(
-        math.ceil(stage.epochs * math.ceil(min(stage.rows or count, count) / stage.batch_size))
-        for stage in (recipe.layer_stage, recipe.prediction_stage)
-    )
+def steps(recipe: Any, count: int, labelled: int) -> int:
+    """Return the steps of both stages on so many texts, of which some are the data's own."""
+    found = 0
+    for stage in (recipe.layer_stage, recipe.prediction_stage):
+        there = labelled if stage.texts == "labelled" else count
+        batches = math.ceil(min(stage.rows or there, there) / stage.batch_size)
+        found += math.ceil(stage.epochs * batches)
+    return found
 
 
 def write_results(

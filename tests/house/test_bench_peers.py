@@ -59,7 +59,7 @@ def test_jobs_and_results(asked, tmp_path):
     assert (recipe.student.layers, recipe.max_length, recipe.seed) == (3, 32, 0)
     lengths = [recipe.layer_stage.epochs, recipe.prediction_stage.epochs]
     assert lengths == quality.epochs("mrpc", 3)
-    assert peers.steps(recipe, 100) == sum(math.ceil(4 * n) for n in lengths)
+    assert peers.steps(recipe, 100, 40) == sum(math.ceil(4 * n) for n in lengths)
     for number, job in enumerate(jobs):
         path = peers.row_path(job)
         path.parent.mkdir(exist_ok=True)

@@ -365,3 +365,18 @@ def test_a_run_learns_from_augmented_and_unlabelled_texts(taught, tmp_path):
     stamp = (folder / "augmented.jsonl").stat().st_mtime_ns
     distill(recipe, said.append)
     assert (folder / "augmented.jsonl").stat().st_mtime_ns == stamp
+
+
+def test_a_stage_may_read_the_datas_own_rows_alone(taught, tmp_path):
+    pool = tmp_path / "pool.txt"
+    pool.write_text("a fine film\nthe awful story\n")
+    more = taught | {
+        "data.unlabelled": str(pool),
+        "student.crops": 1,
+        "layer_stage.epochs": 1,
+        "prediction_stage.epochs": 1,
+        "prediction_stage.texts": "labelled",
+    }
+    folder = distill(recipes.load(None, more), quiet)
+    assert steps(folder, "layer") > 96 / 16
+    assert steps(folder, "prediction") == 96 / 16

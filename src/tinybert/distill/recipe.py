@@ -160,9 +160,11 @@ class AugmentSettings(Section):
 class Stage(Section):
     """One training stage: its length and the weight of each loss.
 
-    ``rows`` trains on so many of the texts, drawn by seed; None takes all.
+    ``rows`` trains on so many of the texts, drawn by seed; None takes all. ``texts`` may leave
+    those out that the teacher alone labels (augmented, unlabelled, passages): ``labelled``.
     """
 
+    texts: Literal["all", "labelled"] = "all"
     rows: int | None = Field(None, ge=1)
     epochs: float = Field(4.0, ge=0)
     learning_rate: float = Field(3e-4, gt=0)

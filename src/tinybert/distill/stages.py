@@ -56,7 +56,10 @@ class Lessons:
     def rows(self, stage: Stage, layer_map: tuple[int, ...]) -> Dataset:
         """Return what the student reads in a stage, the teacher's outputs beside it."""
         hidden, scores = teacher_columns(stage, layer_map)
-        read = sample(self.texts, stage.rows, self.recipe.seed)
+        texts = self.texts
+        if stage.texts == "labelled":
+            texts = texts.select(range(len(self.data.train)))
+        read = sample(texts, stage.rows, self.recipe.seed)
         columns = add_teacher_outputs(
             tokenize(read, self.tokenizer, self.data),
             self.teacher,
