@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shutil
 from pathlib import Path
 
@@ -79,6 +80,23 @@ def test_a_stage_may_see_fewer_rows(taught):
     folder = run(taught, **{"layer_stage.rows": 32})
     last = [row["step"] for row in log(folder, "layer")][-1]
     assert last == 2 * 32 / 16
+
+
+def test_a_stage_that_makes_it_worse_is_undone(taught):
+    said = []
+    wild = {"prediction_stage.learning_rate": 5.0, "prediction_stage.epochs": 1}
+    run = distill(recipes.load(None, taught | wild), said.append)
+    (line,) = (line for line in said if "the stage's start is kept" in line)
+    before, after = (float(word) for word in re.findall(r"\d\.\d{3}", line))
+    assert before > after
+    found = json.loads((run / "run.json").read_text())["dev"]["student"]["accuracy"]
+    assert found == pytest.approx(before, abs=5e-4)
+    words = load_file(run / "student" / "model.safetensors")
+    assert all(value.isfinite().all() for value in words.values())
+    shutil.rmtree(run / "student")
+    distill(recipes.load(None, taught | wild), said.append)
+    again = load_file(run / "student" / "model.safetensors")
+    assert all(torch.equal(words[name], again[name]) for name in words)
 
 
 def test_a_run_killed_in_every_stage_ends_with_the_same_student(

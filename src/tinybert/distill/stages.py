@@ -145,15 +145,28 @@ def _numbers(
 
 
 def _train(lessons: Lessons, name: str, stage: Stage, objective: Objective, rows: Dataset) -> None:
-    """Train for the epochs of a stage, if any."""
+    """Train for the epochs of a stage, if any.
+
+    The best epoch by dev is kept; of the prediction stage its start, where every epoch is worse.
+    """
     if stage.epochs == 0:
         return
+    student, metric = objective.student, lessons.data.metric
+    evaluate = dev_metrics(student, lessons.own.tokenizer, lessons.data)
+    start = None
+    if name == "prediction":
+        start = {key: value.clone() for key, value in student.state_dict().items()}
+        before = evaluate()[metric]
     run_stage(
         lessons.run / "stages" / name,
         objective,
         rows,
         lessons.collator(),
         schedule_of(stage, lessons.recipe),
-        evaluate=dev_metrics(objective.student, lessons.own.tokenizer, lessons.data),
-        keep_best=lessons.data.metric if stage.prediction else None,
+        evaluate=evaluate,
+        keep_best=metric if stage.prediction else None,
     )
+    if start is not None and before > (after := evaluate()[metric]):
+        student.load_state_dict(start)
+        evaluate()  # what dev decides in the config is that of these weights again
+        lessons.say(f"dev {metric} was {before:.3f}, is {after:.3f}: the stage's start is kept")
