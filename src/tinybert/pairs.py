@@ -98,7 +98,7 @@ def load_pairs(
     if str(data) in embedded.NAMES and not Path(data).exists():
         raw, columns = _helpdesk(task, language or "en")
     else:
-        raw = read_splits(data, language=language, dev=dev, test=test)
+        raw = read_splits(data, language=language, dev=dev, test=test, several=True)
         columns = _columns(raw["train"], str(data), task, source, target)
     notes: list[str] = []
     splits = {n: _read(rows, columns, str(data), n, notes) for n, rows in raw.items()}

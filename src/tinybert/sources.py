@@ -80,10 +80,11 @@ def read_splits(
     dev: str | Path | None = None,
     test: str | Path | None = None,
     dev_split: str | None = None,
+    several: bool = False,
 ) -> dict[str, Dataset]:
     """Read train, and dev and test where there are any, from a source (see ``data.load``).
 
-    Of several dev splits ``dev_split`` names the one to take.
+    Of several dev splits ``dev_split`` names the one to take. ``several``: see ``read_table``.
 
     Returns:
         Splits by our names; each one's ``info.description`` is the file it came from.
@@ -97,14 +98,14 @@ def read_splits(
     elif language is not None:
         raise DataError(f"language is for embedded data sets; {source} is not one")
     elif place.is_dir():
-        found = _folder(place, dev_split)
+        found = _folder(place, dev_split, several)
     elif place.is_file() or place.suffix in (*SUFFIXES, *CONLL, SQUAD):
-        found = {"train": _table(place)}
+        found = {"train": _table(place, several)}
     else:
         found = _hub(str(source), dev_split)
     for name, path in (("dev", dev), ("test", test)):
         if path is not None:
-            found[name] = _table(Path(path))
+            found[name] = _table(Path(path), several)
     return found
 
 
@@ -204,17 +205,17 @@ def _usual(
     )
 
 
-def _table(path: Path) -> Dataset:
+def _table(path: Path, several: bool) -> Dataset:
     """Read one file and remember where it came from."""
     if path.suffix == SQUAD and not holds_rows(path):
         rows = read_squad(path)
     else:
-        rows = read_conll(path) if path.suffix in CONLL else read_table(path)
+        rows = read_conll(path) if path.suffix in CONLL else read_table(path, several=several)
     rows.info.description = str(path)
     return rows
 
 
-def _folder(place: Path, dev_split: str | None) -> dict[str, Dataset]:
+def _folder(place: Path, dev_split: str | None, several: bool) -> dict[str, Dataset]:
     """Read a folder of split files, or one that ``datasets`` saved."""
     if (place / "dataset_dict.json").is_file():
         saved = hf.load_from_disk(str(place))
@@ -236,7 +237,7 @@ def _folder(place: Path, dev_split: str | None) -> dict[str, Dataset]:
             f"{place} holds {listed}; wanted train.csv, .tsv, .jsonl or .parquet, train.conll "
             "for tags of words, or train.json in SQuAD's layout"
         )
-    return {name: _table(file) for name, file in chosen.items() if file is not None}
+    return {name: _table(file, several) for name, file in chosen.items() if file is not None}
 
 
 def _thousands(file: Path) -> int:

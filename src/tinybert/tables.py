@@ -15,11 +15,15 @@ __all__ = ["SUFFIXES", "decoded_lines", "holds_rows", "read_lines", "read_table"
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
 
 
-def read_table(path: str | Path) -> Dataset:
+def read_table(path: str | Path, *, several: bool = False) -> Dataset:
     """Read a CSV, TSV, JSONL or Parquet file; a ``.json`` file too where it is JSON Lines.
 
     CSV follows RFC 4180; in TSV a quote is a character like any other. The first line holds the
     column names. Values stay as they are written: ``NA`` and ``null`` are texts.
+
+    Args:
+        path: The file.
+        several: Beside lists of texts a single text is a list of one.
 
     Returns:
         The file's columns, and ``line``: the line (in Parquet: the row) each row began on.
@@ -43,7 +47,7 @@ def read_table(path: str | Path) -> Dataset:
         raise DataError(f"{file} has no rows; wanted at least one")
     names = list(dict.fromkeys(name for _, row in rows for name in row))
     columns: dict[str, list[Any]] = {name: [row.get(name) for _, row in rows] for name in names}
-    columns = {name: _one_type(values) for name, values in columns.items()}
+    columns = {name: _one_type(values, several) for name, values in columns.items()}
     return Dataset.from_dict(columns | {"line": [line for line, _ in rows]})
 
 
@@ -151,23 +155,15 @@ def decoded_lines(file: Path) -> Iterator[tuple[int, str]]:
                 ) from error
 
 
-def _one_type(values: list[Any]) -> list[Any]:
-    """Return values that a column can hold: numbers as they are, mixtures as text.
-
-    Beside lists of texts a single text is a list of one.
-    """
+def _one_type(values: list[Any], several: bool) -> list[Any]:
+    """Return values that a column can hold: numbers as they are, mixtures as text."""
     kinds = {type(v) for v in values if v is not None}
     if kinds <= {int} or kinds <= {str}:
         return values
-    if kinds == {list, str} and {type(t) for v in values if isinstance(v, list) for t in v} == {
-        str
-    }:
+    inner = {type(part) for v in values if isinstance(v, list) for part in v}
+    if several and kinds == {list, str} and inner == {str}:
         return [[v] if isinstance(v, str) else v for v in values]
-    if kinds == {list} and {type(part) for v in values for part in v or ()} in (
-        {str},
-        {int},
-        set(),
-    ):
+    if kinds == {list} and inner in ({str}, {int}, set()):
         return values
     if kinds <= {int, float}:
         return [v if v is None else float(v) for v in values]
