@@ -3,7 +3,9 @@
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ __all__ = [
     "Card",
     "check_files",
     "hash_file",
+    "new_folder",
     "read_card",
     "write_atomic",
     "write_card",
@@ -210,6 +213,34 @@ def write_atomic(path: str | Path, content: bytes) -> None:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_folder(target: str | Path, *, replace: bool = True) -> Iterator[Path]:
+    """Give an empty folder under a temporary name that takes the target's at the end.
+
+    Where writing fails it is removed, and what the target holds stays.
+
+    Args:
+        target: The folder; those above it are made.
+        replace: Whether what it holds may go; else it must be empty at the end too.
+
+    Raises:
+        OSError: It is not empty, and ``replace`` is False.
+    """
+    place = Path(target)
+    partial = place.with_name(f".{place.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        if replace:
+            shutil.rmtree(place, ignore_errors=True)
+        elif place.is_dir():
+            place.rmdir()
+        partial.rename(place)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def hash_file(path: str | Path) -> str:

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoModel, AutoModelForSequenceClassification
 
+from tinybert.artifact import new_folder
 from tinybert.distill.infer import load_report
 from tinybert.distill.published import (
     BROKEN,
@@ -64,19 +65,11 @@ def convert(folder: str | Path, to: str | Path, say: Callable[[str], None] = pri
         return _convert_writer(source, target, tensors)
     layout = layout_of(config)
     kept, extra = _fit(source, config, layout, tensors)
-    partial = target.with_name(f".{target.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
+    with new_folder(target, replace=False) as partial:
         save_file(kept, partial / "model.safetensors", metadata={"format": "pt"})
         config.save_pretrained(partial)
         write_tokenizer(source, config, partial)
         fresh = load_report(partial).fresh
-        if target.is_dir():
-            target.rmdir()
-        partial.rename(target)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     if extra:
         say(f"left out: {brief(extra)}")
     if missing := [name for name in fresh if name.startswith(f"{layout.base}.")]:
@@ -86,10 +79,7 @@ def convert(folder: str | Path, to: str | Path, say: Callable[[str], None] = pri
 
 def _convert_writer(source: Path, target: Path, tensors: dict[str, Tensor]) -> Path:
     """Write an encoder-decoder with the files of its tokenizer."""
-    partial = target.with_name(f".{target.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
+    with new_folder(target, replace=False) as partial:
         once = {(value.data_ptr(), value.shape): name for name, value in [*tensors.items()][::-1]}
         apart = {name: tensors[name].clone().contiguous() for name in once.values()}
         save_file(apart, partial / "model.safetensors", metadata={"format": "pt"})
@@ -101,11 +91,6 @@ def _convert_writer(source: Path, target: Path, tensors: dict[str, Tensor]) -> P
         if missing:
             raise UnsupportedModelError(f"{source} lacks weights: {brief(missing)}")
         copy_vocabulary(partial, partial)
-        if target.is_dir():
-            target.rmdir()
-        partial.rename(target)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return target
 
 

@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 
 from tinybert import baselines, metrics
 from tinybert.answer_metrics import choose_threshold
-from tinybert.artifact import VALUED
+from tinybert.artifact import VALUED, new_folder
 from tinybert.data import TaskData
 from tinybert.distill.infer import (
     longest_input,
@@ -255,15 +255,12 @@ def save_model(model: PreTrainedModel, tokenizer_from: str | Path, folder: str |
 
 def _save_model(model: PreTrainedModel, tokenizer_from: str | Path, place: Path) -> None:
     """Write the folder under another name, then rename it."""
-    partial = place.with_name(f".{place.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    with no_bars():
-        widened(model).save_pretrained(partial)
-    alone = Path(tokenizer_from) / "tokenizer.json"
-    if alone.is_file() and not alone.with_name("config.json").is_file():
-        for name in ("tokenizer.json", "tokenizer_config.json"):
-            shutil.copyfile(alone.with_name(name), partial / name)
-    else:
-        save_tokenizer(tokenizer_from, partial)
-    shutil.rmtree(place, ignore_errors=True)
-    partial.rename(place)
+    with new_folder(place) as partial:
+        with no_bars():
+            widened(model).save_pretrained(partial)
+        alone = Path(tokenizer_from) / "tokenizer.json"
+        if alone.is_file() and not alone.with_name("config.json").is_file():
+            for name in ("tokenizer.json", "tokenizer_config.json"):
+                shutil.copyfile(alone.with_name(name), partial / name)
+        else:
+            save_tokenizer(tokenizer_from, partial)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from safetensors.numpy import load_file, save_file
 from tqdm import tqdm
 
+from tinybert.artifact import new_folder
 from tinybert.corpus import open_corpus
 from tinybert.data import load_saved
 from tinybert.distill.processes import is_first
@@ -139,17 +140,10 @@ def _write(
     cut: Cut,
 ) -> None:
     """Write the folder under another name, then rename it."""
-    partial = target.with_name(f".{target.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    shutil.copytree(source, partial, ignore=shutil.ignore_patterns("*.safetensors", *_STALE))
-    try:
+    stale = shutil.ignore_patterns("*.safetensors", *_STALE)
+    with new_folder(target, replace=False) as partial:
+        shutil.copytree(source, partial, ignore=stale, dirs_exist_ok=True)
         save_file(weights, partial / "model.safetensors", metadata={"format": "pt"})
         text = json.dumps(config, indent=2, ensure_ascii=False)
         (partial / "config.json").write_text(text + "\n", encoding="utf-8")
         save_cut(cut, source, partial)
-        if target.is_dir():
-            target.rmdir()
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial.rename(target)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)

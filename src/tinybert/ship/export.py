@@ -3,7 +3,6 @@
 import contextlib
 import io
 import logging
-import shutil
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from tinybert._version import __version__
-from tinybert.artifact import CARD, FP32, VALUED, Card, hash_file, write_card
+from tinybert.artifact import CARD, FP32, VALUED, Card, hash_file, new_folder, write_card
 from tinybert.distill.infer import has_types, load_whole, longest_input, save_tokenizer
 from tinybert.errors import ConfigError
 from tinybert.first_token import first_token_only
@@ -115,11 +114,8 @@ def build(
     Returns:
         The folder.
     """
-    target = Path(to)
-    partial = target.with_name(f".{target.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    (partial / FP32).parent.mkdir(parents=True)
-    try:
+    with new_folder(to) as partial:
+        (partial / FP32).parent.mkdir()
         cut_positions(network, card.max_length)
         drop_zeros(network)
         card = replace(card, parameters=sum(p.numel() for p in network.parameters()))
@@ -129,12 +125,7 @@ def build(
         _write_onnx(graph.eval(), partial / FP32, types=has_types(network), output=output)
         write_card(partial, refresh_card(partial, card))
         write_model_card(partial)
-        shutil.rmtree(target, ignore_errors=True)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial.rename(target)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return target
+    return Path(to)
 
 
 def refresh_card(folder: Path, card: Card) -> Card:

@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from tinybert.artifact import write_atomic
+from tinybert.artifact import new_folder, write_atomic
 from tinybert.distill import recipe as recipes
 from tinybert.distill.folder import versions
 from tinybert.distill.recipe import Recipe
@@ -183,11 +183,8 @@ class _Plan:
     def _take(self, best: Candidate) -> None:
         """Copy the chosen artifact to its place, and write the recipe that makes it again."""
         folder = self.runs.folder
-        target, partial = folder / "artifact", folder / ".artifact.partial"
-        shutil.rmtree(partial, ignore_errors=True)
-        shutil.copytree(self.runs.artifact(best), partial)
-        shutil.rmtree(target, ignore_errors=True)
-        partial.rename(target)
+        with new_folder(folder / "artifact") as partial:
+            shutil.copytree(self.runs.artifact(best), partial, dirs_exist_ok=True)
         recipe = self.runs.recipe_of(best, best.shipped or FULL)
         again = recipe.model_copy(update={"out": str(folder / "again")})
         recipes.save(again, folder / "recipe.toml")

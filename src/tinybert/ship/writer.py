@@ -1,6 +1,5 @@
 """Ships a student that writes texts, and proves that it writes what it wrote in PyTorch."""
 
-import os
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -13,7 +12,15 @@ from transformers import PreTrainedModel
 
 from tinybert import runtime, text_metrics
 from tinybert._version import __version__
-from tinybert.artifact import CTRANSLATE2, TARGET, Card, hash_file, read_card, write_card
+from tinybert.artifact import (
+    CTRANSLATE2,
+    TARGET,
+    Card,
+    hash_file,
+    new_folder,
+    read_card,
+    write_card,
+)
 from tinybert.bart import LAYOUTS, has_two_tables
 from tinybert.ctranslate import token_lists, write_ctranslate2
 from tinybert.distill.generated import TorchWriter
@@ -70,11 +77,7 @@ def export_writer(
     longest = int(network.config.max_position_embeddings)
     if not 4 <= max_length <= longest:
         raise ConfigError(f"max_length is {max_length}; the model takes 4 to {longest}")
-    target = Path(to)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
+    with new_folder(to) as partial:
         copy_vocabulary(model, partial)
         if not has_two_tables(network):
             shutil.rmtree((partial / TARGET).parent, ignore_errors=True)
@@ -102,11 +105,7 @@ def export_writer(
         hashed = [*_TOKENIZER, *own, *(path.relative_to(partial).as_posix() for path in names)]
         write_card(partial, replace(card, files={n: hash_file(partial / n) for n in hashed}))
         write_model_card(partial)
-        shutil.rmtree(target, ignore_errors=True)
-        partial.rename(target)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return target
+    return Path(to)
 
 
 def verify_writer(

@@ -5,8 +5,6 @@ import copy
 import io
 import json
 import logging
-import os
-import shutil
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +16,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache, EncoderDecoderCache, PreTrainedModel
 
 from tinybert import datasets
-from tinybert.artifact import write_atomic
+from tinybert.artifact import new_folder, write_atomic
 from tinybert.distill.writers import copy_vocabulary, force_token, load_writer
 from tinybert.errors import ConfigError
 from tinybert.pairs import load_saved_pairs
@@ -80,10 +78,8 @@ def export_writer_onnx(
         raise ConfigError("no texts were given; wanted at least one to compare answers on")
     network = load_writer(model)
     longest = min(max_length, int(network.config.max_position_embeddings) - 1)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    (partial / "onnx").mkdir(parents=True)
-    try:
+    with new_folder(target) as partial:
+        (partial / "onnx").mkdir()
         copy_vocabulary(model, partial)
         tokenizer = Tokenizer(partial, max_length=longest)
         force_token(network, target_token, tokenizer)
@@ -93,10 +89,6 @@ def export_writer_onnx(
         parity = compare(network, tokenizer, partial / "onnx", texts, longest=longest)
         text = json.dumps(parity, indent=2) + "\n"
         write_atomic(partial / "parity.json", text.encode())
-        shutil.rmtree(target, ignore_errors=True)
-        partial.rename(target)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return target
 
 
