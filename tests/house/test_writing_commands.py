@@ -34,6 +34,7 @@ def recipes(monkeypatch, shown):
         ["--task", "summarization", "--encoder-layers", "0,2"],
         ["--encoder-layers=0,2", "--task=summarization"],
         ["--recipe", "FILE", "--encoder-layers", "0,2"],
+        ["--set", "task=summarization", "--encoder-layers", "0,2"],
     ],
 )
 def test_distill_makes_students_that_write(recipes, shown, tmp_path, arguments):

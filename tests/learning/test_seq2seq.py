@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from datasets import Dataset
 from typer.testing import CliRunner
 
@@ -19,6 +20,7 @@ from tinybert.distill import beams, seq2seq_recipe, trainer
 from tinybert.distill import seq2seq as training
 from tinybert.distill.average import take_average
 from tinybert.distill.beams import beam_texts
+from tinybert.distill.folder import hold_texts
 from tinybert.distill.trainer import Schedule
 from tinybert.distill.writer_targets import monolingual, next_tokens, targets
 from tinybert.distill.writers import load_writer, open_vocabulary
@@ -176,16 +178,30 @@ def test_a_model_in_a_run_is_measured_as_its_report_measures_it(run):
     assert read_card(run / "artifact").max_length != 128
 
 
-def test_a_run_goes_on_with_its_own_texts_alone(run, tmp_path):
-    shutil.copytree(run, tmp_path / "run")
-    place = tmp_path / "pairs"
-    shutil.copytree(run.parent / "pairs", place)
-    recipe = seq2seq_recipe.load(run / "recipe.toml", {"out": str(tmp_path / "run")})
-    assert training.seq2seq(recipe, lambda _: None) == tmp_path / "run"
-    text = tmp_path / "run" / "stages" / "texts.sha256"
-    text.write_text("0" * 64)
+def test_a_run_goes_on_with_its_own_texts_alone(tmp_path, monkeypatch):
+    write_pairs(tmp_path / "pairs")
+    more = tmp_path / "more.txt"
+    more.write_text("red red red red red red\ncat cat cat cat cat cat")
+    recipe = seq2seq_recipe.load(None, writer_settings(tmp_path, **{"data.monolingual": str(more)}))
+
+    def stop(*_, **__):
+        raise StopError
+
+    monkeypatch.setattr(training, "run_stage", stop)
+    for _ in range(2):
+        with pytest.raises(StopError):
+            training.seq2seq(recipe, lambda _: None)
+    more.write_text("red red red red red red\ncat cat cat cat cat red")
     with pytest.raises(ConfigError, match="was begun with other texts than its files hold now"):
         training.seq2seq(recipe, lambda _: None)
+
+
+def test_texts_are_held_in_their_order_each_by_itself(tmp_path):
+    hold_texts(tmp_path, ["ab", "c"], ["d"])
+    hold_texts(tmp_path, ["ab"], ["c", "d"])
+    for other in (["a", "bc", "d"], ["c", "ab", "d"], ["ab", "c"]):
+        with pytest.raises(ConfigError, match="was begun with other texts"):
+            hold_texts(tmp_path, other)
 
 
 def test_the_student_is_plain(run):
@@ -304,10 +320,31 @@ def test_answers_go_on_where_they_stopped(tmp_path, monkeypatch):
     assert beam_texts(slow, texts, tmp_path / "b.jsonl", Decoding(), lambda _: None) == found
 
 
-def test_the_best_checkpoint_is_none_of_the_last_ones():
-    for average in (1, 2, 5):
-        kept = trainer._measuring(10, True, "chrf", average)["save_total_limit"]
-        assert kept == 1 + average
+def test_the_last_checkpoints_are_averaged_wherever_the_best_one_was(tmp_path, monkeypatch):
+    averaged, scores = [], iter([0.9, 0.1, 0.2, 0.3, 0.4, 0.5])
+    monkeypatch.setattr(trainer, "take_average", lambda _, last, *__: averaged.extend(last))
+    rows = Dataset.from_dict({"x": [0.0] * 12, "length": [1] * 12})
+
+    class Line(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(1))
+
+        def forward(self, x):
+            loss = ((self.weight - 1 + x) ** 2).mean()
+            return {"loss": loss, "parts": {"line": loss.detach()}}
+
+    trainer.run_stage(
+        tmp_path / "stage",
+        Line(),
+        rows,
+        lambda found: {"x": torch.tensor([row["x"] for row in found])},
+        Schedule(epochs=6, learning_rate=1e-2, batch_size=4, warmup=0.0, seed=0, bf16=False,
+                 average=3),
+        evaluate=lambda: {"score": next(scores)},
+        keep_best="score",
+    )  # fmt: skip
+    assert [place.name for place in averaged] == [f"checkpoint-{3 * n}" for n in (4, 5, 6)]
 
 
 def test_the_mean_of_weights_is_taken_where_it_is_better(tmp_path):

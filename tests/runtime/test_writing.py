@@ -207,6 +207,11 @@ def test_answers_that_begin_with_a_language_are_streamed(kind, tmp_path):
     assert len(written.card.generation["prefix"]) == 1
     text = "the red cat\nyou"
     assert "".join(written.stream(text, max_tokens=9)) == written([text], beams=1, max_tokens=9)[0]
+    longest = written.card.generation["positions"] - 1
+    assert written.card.decoding()["max_tokens"] == longest
+    assert written([text], beams=1, max_tokens=longest)
+    with pytest.raises(ConfigError, match=f"the model writes at most {longest}"):
+        written([text], max_tokens=longest + 1)
 
 
 def test_no_answer_is_longer_than_the_model_can_write(folders, translator, tmp_path):

@@ -76,7 +76,6 @@ def seq2seq(recipe: Seq2SeqRecipe, say: Say = print) -> Path:
     texts = [*data.train["source"], *more], list(data.train["target"])
     _check_vocabulary(recipe, *texts)
     run = open_folder(recipe)
-    hold_texts(run, *texts)
     stages, vocabulary = run / "stages", run / "stages" / "tokenizer"
     with first_alone() as first:
         if first:
@@ -87,6 +86,7 @@ def seq2seq(recipe: Seq2SeqRecipe, say: Say = print) -> Path:
     tokenizers = open_vocabulary(vocabulary, limits)
     if given is not None:
         force_token(given, recipe.teacher.target_token, tokenizers[1])
+    hold_texts(run, *texts)
     teacher = given if given is not None else _taught(recipe, data, tokenizers, run, say)
     student = make_student(recipe, teacher)
     written = targets(recipe, teacher, data, more, tokenizers, stages, say)
