@@ -38,7 +38,7 @@ class Lessons:
         data: The task; dev is measured.
         run: The run's folder.
         teacher, folder, tokenizer: The teacher, where it lies and what it reads with.
-        texts: All texts that it answers.
+        texts: All texts that it answers, the rows of train first.
         own: What the student reads with.
         say: Told of each step.
     """
@@ -168,5 +168,4 @@ def _train(lessons: Lessons, name: str, stage: Stage, objective: Objective, rows
     )
     if start is not None and before > (after := evaluate()[metric]):
         student.load_state_dict(start)
-        evaluate()  # what dev decides in the config is that of these weights again
         lessons.say(f"dev {metric} was {before:.3f}, is {after:.3f}: the stage's start is kept")
