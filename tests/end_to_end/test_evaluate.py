@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 import tinybert
 from tiny_models import save_model
 from tinybert.cli import app
+from tinybert.ship import evaluate as measuring
 
 
 def evaluate(*arguments):
@@ -53,6 +54,22 @@ def test_a_model_without_a_head_of_its_own_is_refused(rows, tmp_path):
         assert done.exit_code == 2
         assert "has no head of its own (classifier." in " ".join(done.stderr.split())
     assert not (tmp_path / "a").exists()
+
+
+def test_a_model_in_a_run_reads_as_much_as_the_run_did(rows, tmp_path, monkeypatch):
+    save_model(tmp_path / "model", 2, 1, seed=0, names=("parcel", "refund"))
+    seen, logits_of = [], measuring.logits_of
+
+    def watched(*arguments, max_length):
+        seen.append(max_length)
+        return logits_of(*arguments, max_length=max_length)
+
+    monkeypatch.setattr(measuring, "logits_of", watched)
+    assert evaluate(tmp_path / "model", "--data", rows).exit_code == 0
+    (tmp_path / "run.json").write_text('{"max_length": 9}')
+    assert evaluate(tmp_path / "model", "--data", rows).exit_code == 0
+    assert evaluate(tmp_path / "model", "--data", rows, "--max-length", 7).exit_code == 0
+    assert seen == [128, 9, 7]
 
 
 @pytest.mark.parametrize("names", [("parcel", "refund"), None])

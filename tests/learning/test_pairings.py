@@ -113,6 +113,19 @@ def test_words_and_pairs_come_together(pair_run, tmp_path):
     assert any("by embeddings and pairs" in line for line in told)
 
 
+def test_a_pair_made_in_two_ways_comes_once(pair_run, tmp_path, monkeypatch):
+    alone = augment(
+        recipes.load(None, pair_run | {"augment.pairs": 1}), tmp_path / "alone.jsonl", quiet
+    )
+    first = read_table(alone).select(range(1))
+    made = first.select_columns(["text", "text2", "origin", "source", "copy"])
+    monkeypatch.setattr("tinybert.distill.augment._varied", lambda *_: (made, 0))
+    settings = pair_run | {"augment.pairs": 1, "augment.source": "embeddings"}
+    both = read_table(augment(recipes.load(None, settings), tmp_path / "both.jsonl", quiet))
+    keys = list(zip(both["text"], both["text2"], strict=True))
+    assert keys.count((first["text"][0], first["text2"][0])) == 1
+
+
 def test_a_run_learns_from_new_pairs(pair_run, tmp_path):
     out = tmp_path / "run"
     told = []

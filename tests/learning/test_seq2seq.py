@@ -168,14 +168,22 @@ def test_the_teachers_answers_are_kept(run):
     assert rates[-1] > 0.2 * max(rates)
 
 
-def test_a_model_in_a_run_is_measured_as_its_report_measures_it(run):
+def test_a_model_in_a_run_is_measured_as_its_report_measures_it(run, tmp_path):
     data = load_saved_pairs(run)
     report = json.loads((run / "report.json").read_text())
     assert report["data"]["split"] == "test"
     for row in report["systems"][:2]:
         found = evaluate_writer(run / row["system"], data, "test")
         assert found == pytest.approx(row["quality"])
-    assert read_card(run / "artifact").max_length != 128
+    place = tmp_path / "run"
+    shutil.copytree(run, place, ignore=shutil.ignore_patterns("stages"))
+    card = read_card(place / "artifact")
+    write_card(place / "artifact", replace(card, generation={**card.generation, "max_tokens": 1}))
+    asked, plain = (
+        evaluate_writer(place / "student", data, "test", max_length=length)
+        for length in (None, card.max_length)
+    )
+    assert asked["length_ratio"] < 0.5 * plain["length_ratio"]
 
 
 def test_a_run_goes_on_with_its_own_texts_alone(tmp_path, monkeypatch):
@@ -253,7 +261,26 @@ def test_commands(run):
         app, ["evaluate", str(run / "student"), "--data", str(file), "--task", "translation"]
     )
     assert "chrf" in done.output, done.stderr
-    assert (run / "student").is_dir()
+    student = str(run / "student")
+    named = ["--to", f"{run}-a", "--task", "translation", "--max-length", "16", "--target-token"]
+    for wrong in (
+        ["evaluate", student, "--target-token", "nope"],
+        ["export", student, *named, "nope"],
+    ):
+        done = call(app, wrong)
+        assert done.exit_code == 2
+        assert "target_token is `nope`; the tokenizer has no such token" in " ".join(
+            done.stderr.split()
+        )
+    assert not (run.parent / f"{run.name}-a").exists()
+    done = call(app, ["export", student, *named, "▁"])
+    assert done.exit_code == 0, done.stderr
+    assert read_card(f"{run}-a").generation["prefix"] == ["▁"]
+    whole, short = (
+        call(app, ["evaluate", student, "--split", "test", *more]).output
+        for more in ([], ["--max-length", "4"])
+    )
+    assert whole != short
     shown = call(app, ["translate", str(run / "artifact"), "red cat", "--best", "3"]).output
     scores = [float(line.split("\t")[0]) for line in shown.splitlines()]
     assert len(scores) == 3

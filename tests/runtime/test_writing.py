@@ -188,13 +188,30 @@ def test_windows_fit_whatever_stands_between_their_parts(translator, gap):
 
 
 def test_many_threads_share_a_writer(translator):
-    """Long and short texts together: measuring the one must not uncut the other."""
+    """What one thread measures without a limit must not lift the limit of another."""
     texts = [LONG[i:] for i in range(0, 200, 9)] + TEXTS
     wanted = [translator([text], beams=1, max_tokens=2) for text in texts]
+    tokenizer = translator._generate.tokenizer
+    whole, spans, cut = (
+        len(tokenizer.pieces([LONG])[0]),
+        tokenizer.spans(LONG),
+        tokenizer.encode([LONG]),
+    )
+    assert len(cut[0][0]) == 24 < whole
+
+    def measure(_):
+        return (
+            len(tokenizer.pieces([LONG])[0]),
+            tokenizer.spans(LONG),
+            tokenizer.encode([LONG]),
+            tokenizer.untruncated_lengths([LONG]),
+        )
+
     with ThreadPoolExecutor(6) as pool:
-        found = list(pool.map(lambda i: translator([texts[i % len(texts)]], beams=1, max_tokens=2),
-                              range(4 * len(texts))))  # fmt: skip
-    assert found == wanted * 4
+        asked = pool.map(lambda text: translator([text], beams=1, max_tokens=2), texts * 4)
+        measured = set(map(repr, pool.map(measure, range(600))))
+        assert list(asked) == wanted * 4
+    assert measured == {repr((whole, spans, cut, tokenizer.untruncated_lengths([LONG])))}
 
 
 @pytest.mark.parametrize("kind", ["mbart", "m2m_100"])

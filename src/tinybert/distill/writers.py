@@ -360,7 +360,7 @@ def force_token(model: PreTrainedModel, token: str | None, tokenizer: Tokenizer)
     if token is None:
         return
     if token not in tokenizer.vocabulary:
-        raise ConfigError(f"teacher.target_token is `{token}`; the tokenizer has no such token")
+        raise ConfigError(f"target_token is `{token}`; the tokenizer has no such token")
     settings.forced_bos_token_id = tokenizer.vocabulary[token]
 
 
