@@ -6,11 +6,10 @@ Examples:
 
 DIR holds TNEWS as FewCLUE cuts it (github.com/CLUEbenchmark/FewCLUE), headlines in 15 classes:
 train.jsonl (about 1,200), dev.jsonl, test.jsonl and unlabeled.jsonl (20,000), with the columns
-sentence and label_desc. For each seed a teacher is
-fine-tuned on train; each student has the same size, start, teacher and number of steps and differs
-in its texts alone. Without --teacher the teacher is made here: an encoder on single characters, its
-weights random, trained on masked characters of all titles and then fine-tuned. It is a weak one;
-its rows say `scratch`. Interrupted, the same command goes on where it stopped.
+sentence and label_desc. For each seed a teacher is fine-tuned on train; each student has the same
+size, start, teacher and number of steps and differs in its texts alone. Without --teacher the
+teacher is made here: an encoder trained on masked words of all titles and then fine-tuned. It is a
+weak one; its rows say `scratch`. Interrupted, the same command goes on where it stopped.
 """
 
 import argparse
@@ -54,7 +53,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--layers", type=int, default=2, help="layers of the student")
     parser.add_argument("--steps", type=int, default=2000, help="steps of each stage")
     parser.add_argument("--teach-epochs", type=float, default=8)
-    parser.add_argument("--scratch-epochs", type=float, default=20, help="on masked characters")
+    parser.add_argument("--scratch-epochs", type=float, default=20, help="on masked words")
     parser.add_argument("--scratch-width", type=int, default=256)
     parser.add_argument("--work", default="runs/transfer", help="folder of the runs")
     parser.add_argument("--results", type=Path, help="folder of transfer.json, for trials")
@@ -168,10 +167,10 @@ def measure(run: Path, taught: str) -> dict[str, float]:
 
 
 def encoder(arguments: argparse.Namespace, folder: Path) -> Path:
-    """Train an encoder on masked characters of the titles; return its folder."""
+    """Train an encoder on masked words of the titles; return its folder."""
     from _encoder import train
 
-    print("no --teacher: an encoder from scratch, on masked characters", flush=True)
+    print("no --teacher: an encoder from scratch, on masked words", flush=True)
     titles = [
         json.loads(line)["sentence"]
         for name in ("train.jsonl", "unlabeled.jsonl")
