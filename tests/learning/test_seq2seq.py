@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from datasets import Dataset
 from typer.testing import CliRunner
 
@@ -16,9 +15,8 @@ from small_writers import WORDS, word_pairs, write_pairs, writer_settings
 from tinybert import text_metrics
 from tinybert.artifact import read_card, write_card
 from tinybert.cli import app
-from tinybert.distill import beams, seq2seq_recipe, trainer
+from tinybert.distill import beams, seq2seq_recipe
 from tinybert.distill import seq2seq as training
-from tinybert.distill.average import take_average
 from tinybert.distill.beams import beam_texts
 from tinybert.distill.folder import hold_texts
 from tinybert.distill.trainer import Schedule
@@ -345,50 +343,6 @@ def test_answers_go_on_where_they_stopped(tmp_path, monkeypatch):
     assert found == [f"{text.upper()}\n" for text in texts]
     assert asked == list("efg")
     assert beam_texts(slow, texts, tmp_path / "b.jsonl", Decoding(), lambda _: None) == found
-
-
-def test_the_last_checkpoints_are_averaged_wherever_the_best_one_was(tmp_path, monkeypatch):
-    averaged, scores = [], iter([0.9, 0.1, 0.2, 0.3, 0.4, 0.5])
-    monkeypatch.setattr(trainer, "take_average", lambda _, last, *__: averaged.extend(last))
-    rows = Dataset.from_dict({"x": [0.0] * 12, "length": [1] * 12})
-
-    class Line(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.weight = torch.nn.Parameter(torch.zeros(1))
-
-        def forward(self, x):
-            loss = ((self.weight - 1 + x) ** 2).mean()
-            return {"loss": loss, "parts": {"line": loss.detach()}}
-
-    trainer.run_stage(
-        tmp_path / "stage",
-        Line(),
-        rows,
-        lambda found: {"x": torch.tensor([row["x"] for row in found])},
-        Schedule(epochs=6, learning_rate=1e-2, batch_size=4, warmup=0.0, seed=0, bf16=False,
-                 average=3),
-        evaluate=lambda: {"score": next(scores)},
-        keep_best="score",
-    )  # fmt: skip
-    assert [place.name for place in averaged] == [f"checkpoint-{3 * n}" for n in (4, 5, 6)]
-
-
-def test_the_mean_of_weights_is_taken_where_it_is_better(tmp_path):
-    import torch
-    from safetensors.torch import save_file
-
-    module = torch.nn.Linear(1, 1, bias=False)
-    for i, value in enumerate((1.0, 3.0)):
-        (tmp_path / str(i)).mkdir()
-        save_file({"weight": torch.tensor([[value]])}, tmp_path / str(i) / "model.safetensors")
-    folders = [tmp_path / "0", tmp_path / "1"]
-    for best, own, taken in ((2.0, 3.0, True), (3.0, 3.0, False)):
-        module.weight.data.fill_(own)
-        measure = lambda best=best: {"m": -abs(module.weight.item() - best)}  # noqa: E731
-        assert take_average(module, folders, measure, "m") is taken
-        assert module.weight.item() == (2.0 if taken else own)
-    assert not take_average(module, folders[:1], measure, "m")
 
 
 def test_a_teacher_that_writes_nothing_is_told(run, tmp_path):

@@ -4,6 +4,7 @@ import json
 import math
 import shutil
 import sys
+import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ __all__ = ["Schedule", "run_stage", "schedule_of", "use_bf16"]
 
 _FINAL = "final.safetensors"
 _LOG = "log.json"
+_SILENCE = 60.0
 _ALWAYS: dict[str, Any] = {
     "weight_decay": 0.01,
     "optim": "adamw_torch_fused",
@@ -302,14 +304,27 @@ class _Progress(ProgressCallback):
 
 
 class _Lines(TrainerCallback):
-    """One line for each measurement, where there is no terminal to draw a bar on."""
+    """Lines where there is no terminal for a bar: each measurement, and a sign of life between."""
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
+        """Remember when and where the training began."""
+        self._begun = self._told = time.monotonic()
+        self._first = state.global_step
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:  # noqa: ARG002
-        """Print step, epoch and dev metrics."""
-        shown = {k[5:]: v for k, v in (logs or {}).items() if k.startswith("eval_")}
-        if shown and state.is_world_process_zero:
-            figures = ", ".join(f"{name} {value:.4f}" for name, value in shown.items())
-            print(f"  step {state.global_step}/{state.max_steps}: dev {figures}", flush=True)
+        """Print step, dev metrics or loss, and how long the rest will take at this pace."""
+        logs, now = logs or {}, time.monotonic()
+        shown = {k[5:]: v for k, v in logs.items() if k.startswith("eval_")}
+        silent = "loss" not in logs or now - self._told < _SILENCE
+        if not state.is_world_process_zero or (not shown and silent):
+            return
+        figures = ", ".join(f"{name} {value:.4f}" for name, value in shown.items())
+        told = f"dev {figures}" if shown else f"loss {logs['loss']:.4f}"
+        done, left = state.global_step - self._first, state.max_steps - state.global_step
+        if done and left > 0:
+            told += f"; about {math.ceil((now - self._begun) / done * left / 60)} min left"
+        self._told = now
+        print(f"  step {state.global_step}/{state.max_steps}: {told}", flush=True)
 
 
 def _drop_half_checkpoints(folder: Path) -> None:
