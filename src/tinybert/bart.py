@@ -33,7 +33,7 @@ __all__ = [
 
 LAYOUTS = ("bart", "m2m_100", "marian", "mbart")
 _OFFSET = 2
-_SPREAD = 0.5  # of the weights, times the square root of the width
+_SPREAD = {"bart": 0.5, "marian": 1.0}  # of the weights, times the square root of the width
 
 
 def usual_heads(width: int) -> int:
@@ -93,7 +93,6 @@ def new_writer(
         "decoder_ffn_dim": inner,
         "max_position_embeddings": positions,
         "dropout": dropout,
-        "init_std": _SPREAD / hidden**0.5,
         "activation_function": "gelu",
         "bos_token_id": start,
         "pad_token_id": pad,
@@ -269,7 +268,13 @@ def check_layout(model: PreTrainedModel) -> None:
 
 
 def _random(vocab_size: int | tuple[int, int], settings: dict[str, Any]) -> PreTrainedModel:
-    """Return a BART with one vocabulary or a Marian with two."""
+    """Return a BART with one vocabulary or a Marian with two.
+
+    A Marian has no layer norm before its first layer: with weights of half the spread its encoder
+    comes to give all tokens the same vector.
+    """
+    kind = "bart" if isinstance(vocab_size, int) else "marian"
+    settings["init_std"] = _SPREAD[kind] * settings["d_model"] ** -0.5
     if isinstance(vocab_size, int):
         return BartForConditionalGeneration(BartConfig(vocab_size=vocab_size, **settings))
     config = MarianConfig(
