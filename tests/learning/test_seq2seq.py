@@ -60,6 +60,15 @@ def test_the_recipes_pace_reaches_the_training(tmp_path, monkeypatch):
     assert seen == [(Schedule(epochs=8, **pace), "chrf")]
 
 
+def test_a_teacher_that_ignores_its_sources_has_no_student(tmp_path):
+    write_pairs(tmp_path / "pairs")
+    pace = {"teaching.learning_rate": 2.0, "teaching.epochs": 1, "teaching.warmup": 0.0}
+    recipe = seq2seq_recipe.load(None, writer_settings(tmp_path, **pace))
+    with pytest.raises(ConfigError, match=r"every dev source the same answer.* a lower teaching"):
+        seq2seq(recipe, lambda _: None)
+    assert not (tmp_path / "run" / "teacher").exists()
+
+
 def test_references_and_answers_count_by_the_recipe(run):
     shares = {"targets.references": 0.2, "targets.word_level": 0.0}
     recipe, data = seq2seq_recipe.load(run / "recipe.toml", shares), load_saved_pairs(run)

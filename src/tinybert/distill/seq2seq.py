@@ -35,6 +35,7 @@ from tinybert.distill.writing import (
     Batches,
     Top,
     WritingObjective,
+    answers_alike,
     dev_quality,
     rows,
 )
@@ -213,6 +214,12 @@ def _taught(
     _train(place, objective, learned, batches, settings, recipe, data, measure)
     with first_alone() as first:
         if first:
+            if answers_alike(teacher, tokenizers, data, recipe.max_target):
+                raise ConfigError(
+                    "the teacher gives every dev source the same answer: it has learned nothing of "
+                    "them; wanted a lower teaching.learning_rate, more teaching.epochs or more "
+                    "pairs, and another out"
+                )
             save_writer(teacher.eval(), run / "stages" / "tokenizer", run / "teacher")
     return load_writer(run / "teacher")
 

@@ -27,12 +27,14 @@ __all__ = [
     "Batches",
     "Top",
     "WritingObjective",
+    "answers_alike",
     "dev_quality",
     "open_model",
     "prefix_of",
     "rows",
 ]
 
+_ASKED = 50
 _SHOWN = {
     "summarization": ("rougeL", "rouge1", "length_ratio"),
     "translation": ("chrf", "bleu", "length_ratio"),
@@ -286,17 +288,42 @@ def dev_quality(
     sources, references = list(held["source"]), list(held["references"])
 
     def measure() -> dict[str, float]:
-        training = model.training
-        model.eval()
-        with tempfile.TemporaryDirectory() as place:
-            write = open_model(model, tokenizers, Path(place) / "model")
-            found = write(sources, Decoding(beams=1, max_tokens=longest))
-        model.train(training)
-        answers = [one[0].text for one in found]
+        answers = _answers(model, tokenizers, sources, longest)
         figures = text_metrics.measure(data.task, answers, references, sources)
         return {name: figures[name] for name in _SHOWN[data.task]}
 
     return measure
+
+
+def answers_alike(
+    model: PreTrainedModel, tokenizers: tuple[Tokenizer, Tokenizer], data: PairData, longest: int
+) -> bool:
+    """Whether a model gives one answer to all of the first dev sources, unlike as they are.
+
+    Args:
+        model: The model.
+        tokenizers: Of sources and of targets.
+        data: The pairs.
+        longest: Most tokens of an answer.
+    """
+    sources = list(dict.fromkeys(data.dev["source"][:_ASKED]))
+    return len(sources) > 1 and len(set(_answers(model, tokenizers, sources, longest))) == 1
+
+
+def _answers(
+    model: PreTrainedModel,
+    tokenizers: tuple[Tokenizer, Tokenizer],
+    sources: list[str],
+    longest: int,
+) -> list[str]:
+    """Return a model's likeliest answers; it goes on training if it was."""
+    training = model.training
+    model.eval()
+    with tempfile.TemporaryDirectory() as place:
+        write = open_model(model, tokenizers, Path(place) / "model")
+        found = write(sources, Decoding(beams=1, max_tokens=longest))
+    model.train(training)
+    return [one[0].text for one in found]
 
 
 def _padded(sequences: Sequence[Sequence[int]], pad: int) -> Tensor:
