@@ -1,12 +1,15 @@
-"""A stage of training: which checkpoints it takes, what it says where there is no terminal."""
+"""A stage of training: its checkpoints, and what it says where there is no terminal."""
 
+import os
 import re
+import signal
 
+import pytest
 import torch
 from datasets import Dataset
 from safetensors.torch import save_file
 
-from tinybert.distill import trainer
+from tinybert.distill import checkpoints, trainer
 from tinybert.distill.average import take_average
 from tinybert.distill.trainer import Schedule
 
@@ -19,23 +22,79 @@ class Line(torch.nn.Module):
         self.weight = torch.nn.Parameter(torch.zeros(1))
 
     def forward(self, x):
+        x = torch.nn.functional.dropout(x, 0.5, self.training)
         loss = ((self.weight - 1 + x) ** 2).mean()
         return {"loss": loss, "parts": {"line": loss.detach()}}
 
 
-def train(folder, scores, average):
+def train(folder, scores, average=1, *, value=0.0, seen=lambda: None):
     """Train on three batches an epoch, so many epochs as there are scores."""
     found = iter(scores)
-    trainer.run_stage(
+
+    def collate(rows):
+        seen()
+        return {"x": torch.tensor([row["x"] for row in rows])}
+
+    return trainer.run_stage(
         folder,
         Line(),
-        Dataset.from_dict({"x": [0.0] * 12, "length": [1] * 12}),
-        lambda rows: {"x": torch.tensor([row["x"] for row in rows])},
+        Dataset.from_dict({"x": [value] * 12, "length": [1] * 12}),
+        collate,
         Schedule(epochs=len(scores), learning_rate=1e-2, batch_size=4, warmup=0.0, seed=0,
                  bf16=False, average=average),
         evaluate=lambda: {"score": next(found)},
         keep_best="score",
     )  # fmt: skip
+
+
+class Pressed:
+    """Presses Ctrl-C where batches are made: where the calls reach a number that is given."""
+
+    def __init__(self, *counts):
+        self.counts, self.calls = list(counts), 0
+
+    def __call__(self):
+        self.calls += 1
+        for _ in range(self.counts.count(self.calls)):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def names(folder):
+    return sorted(path.name for path in folder.glob("checkpoint-*"))
+
+
+def test_an_interrupted_stage_loses_nothing(tmp_path, capsys):
+    whole = train(tmp_path / "whole", [0.1, 0.2, 0.3, 0.4], value=1.0).weight.item()
+    place, handler = tmp_path / "stage", signal.getsignal(signal.SIGINT)
+    scores = [0.1, 0.2, 0.3, 0.4]
+    with pytest.raises(KeyboardInterrupt):
+        train(place, scores, value=1.0, seen=Pressed(5))
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert "writing a checkpoint" in capsys.readouterr().err
+    (newest,) = set(names(place)) - {"checkpoint-3"}
+    step = int(newest.split("-")[1])
+    assert step % 3
+    again = Pressed()
+    assert train(place, [*scores[1:], 0.0], value=1.0, seen=again).weight.item() == whole
+    assert 12 - step <= again.calls < 12
+
+
+def test_a_second_ctrl_c_ends_at_once(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "stage", [0.1, 0.2], seen=Pressed(5, 5))
+    assert names(tmp_path / "stage") == ["checkpoint-3"]
+
+
+def test_long_epochs_are_saved_between(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoints, "_PAUSE", -1.0)
+    monkeypatch.setattr(trainer, "take_average", lambda *_: False)
+    kept = []
+    scores = [0.9, 0.1, 0.2, 0.3]
+    train(
+        tmp_path / "stage", scores, average=2, seen=lambda: kept.append(names(tmp_path / "stage"))
+    )
+    assert ["checkpoint-3", "checkpoint-4"] in kept
+    assert ["checkpoint-10", "checkpoint-3", "checkpoint-6", "checkpoint-9"] in kept
 
 
 def test_the_last_checkpoints_are_averaged_wherever_the_best_one_was(tmp_path, monkeypatch):

@@ -31,6 +31,7 @@ from tinybert.artifact import write_atomic
 from tinybert.distill import processes
 from tinybert.distill.attention import plain_attention
 from tinybert.distill.average import take_average
+from tinybert.distill.checkpoints import Checkpoints, drop_half_written, written
 
 __all__ = ["Schedule", "run_stage", "schedule_of", "use_bf16"]
 
@@ -140,18 +141,21 @@ def run_stage(
     for noisy in (ProgressCallback, PrinterCallback):
         trainer.remove_callback(noisy)
     trainer.add_callback(_Progress if sys.stderr.isatty() else _Lines)
+    checkpoints = Checkpoints(place, schedule.average if keep_best is not None else 1)
+    trainer.add_callback(checkpoints)
     if schedule.patience is not None:
         trainer.add_callback(EarlyStoppingCallback(schedule.patience))
     with processes.first_alone() as first:
         if first:
-            _drop_half_checkpoints(place)
+            drop_half_written(place)
     longest = None if isinstance(dataset, IterableDataset) else max(dataset["length"])
-    with plain_attention(module, bf16=schedule.bf16, longest=longest):
+    plain = plain_attention(module, bf16=schedule.bf16, longest=longest)
+    with plain, checkpoints.finishing_the_step():
         trainer.train(resume_from_checkpoint=get_last_checkpoint(str(place)))
     with processes.first_alone() as first:
         if first:
             if schedule.average > 1 and evaluate is not None and keep_best is not None:
-                last = _checkpoints(place)[-schedule.average :]
+                last = written(place)[-schedule.average :]
                 take_average(module, last, evaluate, keep_best)
             _finish(place, module, trainer)
     return module
@@ -182,7 +186,7 @@ def _arguments(
         lr_scheduler_type=schedule.decay,
         logging_steps=max(1, min(50, span // 4)),
         **length,
-        **_measuring(every, measured, keep_best, schedule.average),
+        **_measuring(every, measured, keep_best),
         **_ALWAYS,
     )
     return _with_one_device(found)
@@ -199,17 +203,16 @@ def _with_one_device(arguments: TrainingArguments) -> TrainingArguments:
     return arguments
 
 
-def _measuring(every: int, measured: bool, keep_best: str | None, average: int) -> dict[str, Any]:
+def _measuring(every: int, measured: bool, keep_best: str | None) -> dict[str, Any]:
     """Return when to measure and to write checkpoints, and which of them to take."""
     found: dict[str, Any] = {
         "save_strategy": "steps",
         "save_steps": every,
-        "save_total_limit": 1,
+        "save_total_limit": None,
         "eval_strategy": "steps" if measured else "no",
         "eval_steps": every,
     }
     if keep_best is not None:
-        found["save_total_limit"] = 1 + average
         found["load_best_model_at_end"] = True
         found["metric_for_best_model"] = f"eval_{keep_best}"
         found["greater_is_better"] = True
@@ -327,17 +330,6 @@ class _Lines(TrainerCallback):
         print(f"  step {state.global_step}/{state.max_steps}: {told}", flush=True)
 
 
-def _drop_half_checkpoints(folder: Path) -> None:
-    """Remove checkpoints that were cut off; the state file is written last, so it tells."""
-    while (found := get_last_checkpoint(str(folder))) is not None:
-        try:
-            json.loads((Path(found) / "trainer_state.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            shutil.rmtree(found)
-        else:
-            return
-
-
 def _finish(folder: Path, module: nn.Module, trainer: _Trainer) -> None:
     """Write the final weights, then the log that marks the stage as done; drop checkpoints."""
     state = {k: v.detach().cpu().contiguous() for k, v in module.state_dict().items()}
@@ -345,10 +337,5 @@ def _finish(folder: Path, module: nn.Module, trainer: _Trainer) -> None:
     (folder / f".{_FINAL}.partial").replace(folder / _FINAL)
     history = json.dumps(trainer.state.log_history, indent=1)
     write_atomic(folder / _LOG, history.encode())
-    for checkpoint in _checkpoints(folder):
+    for checkpoint in written(folder):
         shutil.rmtree(checkpoint)
-
-
-def _checkpoints(folder: Path) -> list[Path]:
-    """Return the checkpoints there are, the oldest first."""
-    return sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
