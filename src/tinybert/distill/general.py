@@ -91,6 +91,7 @@ def general(recipe: GeneralRecipe, say: Say = print) -> Path:
         _collate,
         schedule_of(recipe.training, recipe, epochs=None, steps=steps, every=recipe.training.every),
         evaluate=measure,
+        longest=recipe.max_length,
     )
     after = measure()["loss"]
     if first:

@@ -106,6 +106,7 @@ def run_stage(
     *,
     evaluate: Callable[[], dict[str, float]] | None = None,
     keep_best: str | None = None,
+    longest: int | None = None,
 ) -> nn.Module:
     """Train a module to the end, continuing from whatever an earlier, interrupted call left.
 
@@ -121,6 +122,7 @@ def run_stage(
             steps.
         keep_best: Name of the dev metric whose best checkpoint is taken at the end; None takes the
             last.
+        longest: Most tokens of a row of a stream; of other rows it is told by ``length``.
 
     Returns:
         The trained module.
@@ -148,7 +150,8 @@ def run_stage(
     with processes.first_alone() as first:
         if first:
             drop_half_written(place)
-    longest = None if isinstance(dataset, IterableDataset) else max(dataset["length"])
+    if not isinstance(dataset, IterableDataset):
+        longest = max(dataset["length"])
     plain = plain_attention(module, bf16=schedule.bf16, longest=longest)
     with plain, checkpoints.finishing_the_step():
         trainer.train(resume_from_checkpoint=get_last_checkpoint(str(place)))
