@@ -27,9 +27,9 @@ class Line(torch.nn.Module):
         return {"loss": loss, "parts": {"line": loss.detach()}}
 
 
-def train(folder, scores, average=1, *, value=0.0, seen=lambda: None):
-    """Train on three batches an epoch, so many epochs as there are scores."""
-    found = iter(scores)
+def train(folder, scores, average=1, *, patience=None, value=0.0, seen=lambda: None):
+    """Train on three batches an epoch, so many epochs as there are scores or measurements."""
+    found = (row if isinstance(row, dict) else {"score": row} for row in scores)
 
     def collate(rows):
         seen()
@@ -41,8 +41,8 @@ def train(folder, scores, average=1, *, value=0.0, seen=lambda: None):
         Dataset.from_dict({"x": [value] * 12, "length": [1] * 12}),
         collate,
         Schedule(epochs=len(scores), learning_rate=1e-2, batch_size=4, warmup=0.0, seed=0,
-                 bf16=False, average=average),
-        evaluate=lambda: {"score": next(found)},
+                 bf16=False, average=average, patience=patience),
+        evaluate=lambda: next(found),
         keep_best="score",
     )  # fmt: skip
 
@@ -102,6 +102,27 @@ def test_the_last_checkpoints_are_averaged_wherever_the_best_one_was(tmp_path, m
     monkeypatch.setattr(trainer, "take_average", lambda _, last, *__: averaged.extend(last))
     train(tmp_path / "stage", [0.9, 0.1, 0.2, 0.3, 0.4, 0.5], average=3)
     assert [place.name for place in averaged] == [f"checkpoint-{3 * n}" for n in (4, 5, 6)]
+
+
+def test_patience_ends_a_stage_that_gets_no_better(tmp_path, capsys):
+    train(tmp_path / "stage", [0.1, 0.3, 0.2, 0.3, 0.9], patience=2)
+    assert "step 12/15" in capsys.readouterr().out.splitlines()[-1]
+
+
+def test_patience_waits_until_answers_differ(tmp_path, capsys):
+    alike = [{"score": score, "distinct": 0.1} for score in (0.4, 0.1, 0.2, 0.1)]
+    apart = [{"score": score, "distinct": 0.9} for score in (0.2, 0.9, 0.8, 0.8, 0.1)]
+    train(tmp_path / "stage", alike + apart, patience=2)
+    told = capsys.readouterr().out.splitlines()
+    assert len(told) == 8
+    assert told[-1].startswith("  step 24/27: dev score 0.8000, distinct 0.9000;")
+
+
+def test_patience_outlives_an_interruption(tmp_path, capsys):
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "stage", [0.9, 0.1, 0.2, 0.3], patience=2, seen=Pressed(8))
+    train(tmp_path / "stage", [0.2, 0.3, 0.4, 0.5], patience=2)
+    assert "step 9/12" in capsys.readouterr().out.splitlines()[-1]
 
 
 def test_each_measurement_is_told(tmp_path, capsys):

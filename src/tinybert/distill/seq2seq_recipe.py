@@ -58,7 +58,7 @@ class WriterTraining(Section):
     The rate rises over the share ``warmup`` of the steps and then falls with the inverse square
     root of the step. ``average`` takes the mean of the weights of so many last checkpoints where
     that is better on dev than the best one alone. Training stops after ``patience`` measurements
-    without a better one.
+    without a better one; those before half of the dev answers differ do not count.
     """
 
     epochs: float = Field(20.0, gt=0)

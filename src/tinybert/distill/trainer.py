@@ -17,7 +17,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import IterableDataset
 from transformers import (
-    EarlyStoppingCallback,
     PrinterCallback,
     ProgressCallback,
     Trainer,
@@ -38,6 +37,7 @@ __all__ = ["Schedule", "run_stage", "schedule_of", "use_bf16"]
 _FINAL = "final.safetensors"
 _LOG = "log.json"
 _SILENCE = 60.0
+_APART = 0.5
 _ALWAYS: dict[str, Any] = {
     "weight_decay": 0.01,
     "optim": "adamw_torch_fused",
@@ -68,6 +68,7 @@ class Schedule:
         average: Take the mean of the weights of so many last checkpoints, where it measures better
             than what would be taken without; 1 does not try.
         patience: Stop after so many measurements without a better one; None trains to the end.
+            Those whose ``distinct`` says that most answers are alike do not count.
     """
 
     learning_rate: float
@@ -145,8 +146,8 @@ def run_stage(
     trainer.add_callback(_Progress if sys.stderr.isatty() else _Lines)
     checkpoints = Checkpoints(place, schedule.average if keep_best is not None else 1)
     trainer.add_callback(checkpoints)
-    if schedule.patience is not None:
-        trainer.add_callback(EarlyStoppingCallback(schedule.patience))
+    if schedule.patience is not None and keep_best is not None:
+        trainer.add_callback(_Patience(schedule.patience, keep_best))
     with processes.first_alone() as first:
         if first:
             drop_half_written(place)
@@ -296,6 +297,20 @@ class _Trainer(Trainer):
             self.args, self.state, self.control, metrics
         )
         return metrics
+
+
+class _Patience(TrainerCallback):
+    """Ends a training that gets no better; what was measured before an interruption counts."""
+
+    def __init__(self, patience: int, metric: str) -> None:
+        self._patience, self._metric = patience, f"eval_{metric}"
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
+        """Stop where the best measurement is too long ago."""
+        told = [row for row in state.log_history if self._metric in row]
+        found = [row[self._metric] for row in told if row.get("eval_distinct", 1.0) >= _APART]
+        if found and len(found) - 1 - found.index(max(found)) >= self._patience:
+            control.should_training_stop = True
 
 
 class _Progress(ProgressCallback):

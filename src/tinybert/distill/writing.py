@@ -277,6 +277,9 @@ def dev_quality(
 ) -> Callable[[], dict[str, float]]:
     """Return a function that measures a model's likeliest answers on the first dev rows.
 
+    ``distinct`` is the number of unlike answers over that of unlike sources: near 0 until a model
+    has learned to look at them.
+
     Args:
         model: The model; it may change between calls.
         tokenizers: Of sources and of targets.
@@ -290,7 +293,8 @@ def dev_quality(
     def measure() -> dict[str, float]:
         answers = _answers(model, tokenizers, sources, longest)
         figures = text_metrics.measure(data.task, answers, references, sources)
-        return {name: figures[name] for name in _SHOWN[data.task]}
+        apart = len(set(answers)) / len(set(sources))
+        return {name: figures[name] for name in _SHOWN[data.task]} | {"distinct": apart}
 
     return measure
 
