@@ -13,6 +13,7 @@ from tinybert import benchmarks
 from tinybert.artifact import TASKS as _SHIPPED
 from tinybert.artifact import VALUED, WRITTEN
 from tinybert.errors import DataError, near_miss
+from tinybert.soft_labels import SOFT, named, read_soft, shares
 
 __all__ = ["TASKS", "choose_task", "encode", "label_names", "merge_columns"]
 
@@ -102,7 +103,8 @@ def label_names(train: Dataset, column: str, task: str, source: str, separator: 
     if task == "multilabel":
         found = {name for value in train[column] for name in _set(value, separator)}
     else:
-        found = {name for name in map(_label, train[column]) if name is not None}
+        read = (name for value in train[column] for name in named(value) or [_label(value)])
+        found = {name for name in read if name is not None}
     numbers = all(_number(name) is not None for name in found)
     by: Callable[[str], Any] = float if numbers else str
     names = sorted(found, key=by)
@@ -141,7 +143,8 @@ def encode(
         notes: Told of rows of dev and test that are left out, for they name labels train lacks.
 
     Returns:
-        The split with ``label``: class index; C floats 0 or 1; or a finite float.
+        The split with ``label``: class index; C floats 0 or 1; or a finite float. Where labels of
+        train are soft ones, ``label`` is the likeliest class and ``soft_label`` has C shares.
 
     Raises:
         DataError: A label or number that cannot be used; line and value are named.
@@ -158,7 +161,11 @@ def _classes(
 ) -> Dataset:
     """Turn labels into class indices; leave out dev and test rows of classes that train lacks."""
     index: dict[Any, int] = {label: i for i, label in enumerate(names)}
-    values = split["label"]
+    soft = read_soft(split["label"], split["line"], origin)
+    values = [
+        raw if own is None else max(own, key=own.__getitem__)
+        for raw, own in zip(split["label"], soft, strict=True)
+    ]
     if all(isinstance(v, int) for v in values) and not set(map(str, values)) & index.keys():
         if set(values) == {-1} and name != "train":
             notes.append(f"{name} has no labels (all -1) and is left out")
@@ -169,7 +176,12 @@ def _classes(
         keys = [_label(v) for v in values]
     kept = _known([[key] for key in keys], index, names, split, origin, name, notes)
     encoded = [index[keys[i]] for i in kept]
-    return split.select(kept).remove_columns("label").add_column("label", encoded)
+    found = split.select(kept).remove_columns("label").add_column("label", encoded)
+    if name != "train" or not any(soft):
+        return found
+    notes.append(f"train has soft labels in {sum(map(bool, soft)):,} rows")
+    rows = shares([soft[i] for i in kept], encoded, names)
+    return found.add_column(SOFT, rows, feature=_shares(len(names)))
 
 
 def _sets(
@@ -191,8 +203,13 @@ def _sets(
     for row, i in zip(rows, kept, strict=True):
         for key in keys[i]:
             row[index[key]] = 1.0
-    floats = hf.List(hf.Value("float32"), length=len(names))
-    return split.select(kept).remove_columns("label").add_column("label", rows, feature=floats)
+    sets = split.select(kept).remove_columns("label")
+    return sets.add_column("label", rows, feature=_shares(len(names)))
+
+
+def _shares(count: int) -> hf.List:
+    """Return the type of a row with a number for each of so many labels."""
+    return hf.List(hf.Value("float32"), length=count)
 
 
 def _known(

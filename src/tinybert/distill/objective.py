@@ -103,8 +103,9 @@ class Objective(nn.Module):
             input_ids: Int64 (B, T).
             attention_mask: Int64 (B, T), 1 on tokens.
             token_type_ids: Int64 (B, T).
-            labels: Int64 (B,); float (B,) for values, float (B, C) in multilabel, int64 (B, T) in
-                tagging, int64 (B, 2) in answering; ``NO_LABEL``, or NaN: it has none.
+            labels: Int64 (B,); float (B,) for values, float (B, C) in multilabel and of soft
+                labels, int64 (B, T) in tagging, int64 (B, 2) in answering; ``NO_LABEL``, or NaN: it
+                has none.
             word_mask: Bool (B, T), True on the first token of each word; in tagging alone.
             span_mask: Bool (B, T), True where an answer may start or end; in answering alone.
             words: Int64 (B, T), the word of each token, −1 for none; where the teacher cuts words
@@ -219,6 +220,9 @@ class Objective(nn.Module):
                 logits[known], labels[known], reduction="none"
             )
             total = each.mean(dim=1).sum()
+        elif labels.is_floating_point():
+            known = ~labels.isnan().any(dim=1)
+            total = F.cross_entropy(logits[known], labels[known].float(), reduction="sum")
         else:
             total = F.cross_entropy(logits, labels, ignore_index=NO_LABEL, reduction="sum")
         return total / len(labels)

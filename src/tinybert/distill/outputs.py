@@ -27,6 +27,7 @@ from tinybert.errors import ConfigError
 from tinybert.first_token import first_token_only
 from tinybert.heads import answers_of, head_of
 from tinybert.observe import Observer
+from tinybert.soft_labels import SOFT
 from tinybert.spans import Reading
 from tinybert.text import Tokenizer, pad_batch
 
@@ -61,32 +62,35 @@ def tokenize(split: Dataset, tokenizer: Tokenizer, data: TaskData) -> Dataset:
 
     Args:
         split: Columns ``text``, ``text2`` (pairs only), ``words`` (tagging only) and ``label``,
-            None where nobody gave one.
+            or ``soft_label`` in its place, None where nobody gave one.
         tokenizer: The model's tokenizer.
         data: The task.
 
     Returns:
         Columns ``input_ids`` and ``token_type_ids`` (lists of int), ``length`` (tokens) and
-        ``labels`` (int64 class, float32 target, or C floats); ``NO_LABEL``, or NaN, where there is
-        none. In tagging ``labels`` holds T of them, ``NO_LABEL`` but on the first token of each
-        word, and ``firsts`` where those tokens stand. In answering a row for each window:
-        ``labels`` holds the positions of the answer's first and last token, 0 and 0 where the
-        window does not hold it, and ``context`` where the context begins and ends.
+        ``labels`` (int64 class, float32 target, or C floats, of soft labels too); ``NO_LABEL``, or
+        NaN, where there is none. In tagging ``labels`` holds T of them, ``NO_LABEL`` but on the
+        first token of each word, and ``firsts`` where those tokens stand. In answering a row for
+        each window: ``labels`` holds the positions of the answer's first and last token, 0 and 0
+        where the window does not hold it, and ``context`` where the context begins and ends.
     """
     if data.task == "answering":
         return _tokenize_questions(split, tokenizer, data.reading)
     if data.task == "tagging":
         return _tokenize_words(split, tokenizer)
     ids, types = tokenizer.encode(split["text"], split["text2"] if data.pair else None)
-    features = datasets.Features(_ROW | {"labels": _LABELS[data.task]})
+    soft = SOFT in split.column_names
+    kind = "multilabel" if soft else data.task
+    features = datasets.Features(_ROW | {"labels": _LABELS[kind]})
     missing: Any = math.nan if data.task in VALUED else NO_LABEL
-    if data.task == "multilabel":
+    if kind == "multilabel":
         missing = [math.nan] * len(data.labels)
+    given = split[SOFT if soft else "label"]
     columns = {
         "input_ids": ids,
         "token_type_ids": types,
         "length": [len(row) for row in ids],
-        "labels": [missing if label is None else label for label in split["label"]],
+        "labels": [missing if label is None else label for label in given],
     }
     return Dataset.from_dict(columns, features=features)
 
