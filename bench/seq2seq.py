@@ -72,10 +72,13 @@ def main() -> None:
         return
     quality.place_results(arguments)
     for name in arguments.sets:
-        wanted = jobs(name, arguments)
-        with ThreadPoolExecutor(arguments.workers) as pool:
-            list(pool.map(start_job, wanted))
-        write_results(name, wanted, arguments)
+        done: list[dict[str, Any]] = []
+        whole = jobs(name, arguments)
+        for wanted in filter(None, (whole, alone_jobs(whole))):
+            with ThreadPoolExecutor(arguments.workers) as pool:
+                list(pool.map(start_job, wanted))
+            done += wanted
+            write_results(name, done, arguments)
 
 
 def parse() -> argparse.Namespace:
@@ -100,6 +103,15 @@ def jobs(name: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:
     return [{**about, "seed": s, "run": str(work / f"{name}-{s}")} for s in arguments.seeds]
 
 
+def alone_jobs(whole: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the jobs of students that learn from the references alone, from the same layers."""
+    return [
+        {**job, "run": f"{job['run']}-alone", "teacher": str(Path(job["run"]) / "teacher")}
+        for job in whole
+        if SETS[job["set"]].alone
+    ]
+
+
 def row_path(job: dict[str, Any]) -> Path:
     return Path(f"{job['run']}.json")
 
@@ -109,26 +121,24 @@ def start_job(job: dict[str, Any]) -> None:
 
 
 def run_job(**job: Any) -> None:
-    """Distil a student, and one that learns alone from the same teacher's layers."""
+    """Distil a student; one that learns alone starts from the layers of a job's ``teacher``."""
     from tinybert.distill import seq2seq_recipe
     from tinybert.ship.writing import seq2seq
 
     chosen = {key: json.loads(value) for key, value in job["settings"].items()}
-    about: dict[str, Any] = {"seed": job["seed"]}
+    about: dict[str, Any] = {"seed": job["seed"], "out": job["run"]}
     if job["data"]:
         files = SETS[job["set"]].files
         about |= {f"data.{key}": str(Path(job["data"]) / file) for key, file in files.items()}
-    recipe = seq2seq_recipe.load(job["recipe"], {**about, "out": job["run"], **chosen})
-    run = seq2seq(recipe)
-    rows = measured(run, job)
-    if SETS[job["set"]].alone:
-        taught = {"out": f"{job['run']}-alone", "teacher.model": str(run / "teacher"), **ALONE}
+    recipe = seq2seq_recipe.load(job["recipe"], {**about, **chosen})
+    if "teacher" not in job:
+        rows = measured(seq2seq(recipe), job)
+    else:
+        taught = {"teacher.bert": None, "teacher.model": job["teacher"], **ALONE}
         if 0 < recipe.targets.references < 1:
             taught["training.epochs"] = 2 * recipe.training.epochs
-        alone = seq2seq(
-            seq2seq_recipe.load(job["recipe"], {**about, **chosen, "teacher.bert": None, **taught})
-        )
-        rows += measured(alone, job, only="student", called="alone")
+        alone = seq2seq_recipe.load(job["recipe"], {**about, **chosen, **taught})
+        rows = measured(seq2seq(alone), job, only="student", called="alone")
     row_path(job).write_text(json.dumps(rows, indent=1), encoding="utf-8")
 
 

@@ -23,7 +23,31 @@ def test_jobs(asked, tmp_path):
     ]
     assert jobs[0]["settings"] == {"training.epochs": "2", "seed": "3"}
     assert len({job["run"] for job in jobs}) == 2
+    first = seq2seq.alone_jobs(jobs)[0]
+    assert (first["run"], first["teacher"]) == (
+        f"{jobs[0]['run']}-alone",
+        f"{jobs[0]['run']}/teacher",
+    )
+    assert not seq2seq.alone_jobs([job | {"set": "aeslc"} for job in jobs])
     assert seq2seq.jobs("helpdesk", asked(seq2seq, ""))[0]["data"] == ""
+
+
+def test_rows_are_written_before_the_students_that_learn_alone(asked, tmp_path, monkeypatch):
+    import seq2seq
+
+    started, written = [], []
+
+    def start(job):
+        started.append("teacher" in job)
+        seq2seq.row_path(job).write_text('[{"system": "student"}]')
+
+    given = asked(seq2seq, f"--work {tmp_path} --seeds 0 1")
+    monkeypatch.setattr(seq2seq, "parse", lambda: given)
+    monkeypatch.setattr(seq2seq, "start_job", start)
+    monkeypatch.setattr("_results.write", lambda _, rows, *__, **___: written.append(len(rows)))
+    seq2seq.main()
+    assert started == [False, False, True, True]
+    assert written == [2, 4]
 
 
 def test_rows_of_a_report(tmp_path):
