@@ -1,13 +1,18 @@
 """The examples are short and run."""
 
 import io
+import json
 import re
 import runpy
 import sys
 from pathlib import Path
+from threading import Thread
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import pytest
 
+import tinybert
 from tiny_models import WORDS, save_model
 from tinybert.ship import pipeline
 from tinybert.ship.export import export
@@ -39,6 +44,35 @@ def test_predict(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(sys, "stdin", io.StringIO("late parcel\n"))
     run(monkeypatch, "predict.py", tmp_path / "artifact", "--at-least", "1.1")
     assert "(a person decides): 1" in capsys.readouterr().out
+
+
+@pytest.mark.enable_socket
+def test_serve(tmp_path):
+    save_model(tmp_path / "model", 2, 1, seed=0, names=("refund", "delivery"))
+    export(tmp_path / "model", tmp_path / "artifact", max_length=16)
+    serve = runpy.run_path(str(EXAMPLES / "serve.py"))
+    model = tinybert.load(tmp_path / "artifact", threads=1)
+    with serve["server"](model, "127.0.0.1", 0) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+
+        def ask(body=None):
+            try:
+                asked = urlopen(f"http://127.0.0.1:{server.server_port}", body, timeout=30)
+            except HTTPError as error:
+                return error.code, json.load(error)
+            return asked.status, json.load(asked)
+
+        status, found = ask(b'["late parcel", "my card"]')
+        assert status == 200
+        assert [row["label"] for row in found] == [
+            answer.label for answer in model(["late parcel", "my card"])
+        ]
+        assert ask() == (200, {"task": "classification", "labels": ["refund", "delivery"]})
+        assert ask(b"[]") == (200, [])
+        for wrong in (b"[3]", b'"one"', b"{", b"4", b'["\\ud800", "a"]', b" " * 1_000_001):
+            status, found = ask(wrong)
+            assert (status, list(found)) == (400, ["error"])
+        server.shutdown()
 
 
 def test_translate_pairs(monkeypatch, capsys, tmp_path):
