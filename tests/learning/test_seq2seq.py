@@ -47,8 +47,9 @@ def test_the_recipes_pace_reaches_the_training(tmp_path, monkeypatch):
     write_pairs(tmp_path / "pairs")
     seen = []
 
-    def stop(*arguments, keep_best, **_):
+    def stop(*arguments, keep_best, longest, **_):
         seen.append((arguments[4], keep_best))
+        assert longest == 8 < max(arguments[2]["length"])
         raise StopError
 
     monkeypatch.setattr(training, "run_stage", stop)

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -280,6 +281,7 @@ def _train(
 ) -> None:
     """Train a model by its settings; a batch counts targets, however many a source has."""
     most = max(len(row) for row in learned["labels"])
+    texts = chain(learned["input_ids"], chain.from_iterable(learned["labels"]))
     run_stage(
         place,
         objective,
@@ -295,6 +297,7 @@ def _train(
         ),
         evaluate=measure,
         keep_best=MAIN[data.task],
+        longest=max(map(len, texts)),
     )
     objective.cpu()
 

@@ -123,7 +123,8 @@ def run_stage(
             steps.
         keep_best: Name of the dev metric whose best checkpoint is taken at the end; None takes the
             last.
-        longest: Most tokens of a row of a stream; of other rows it is told by ``length``.
+        longest: Most tokens that attend to each other; None takes the greatest ``length``, and of a
+            stream does not know it.
 
     Returns:
         The trained module.
@@ -151,7 +152,7 @@ def run_stage(
     with processes.first_alone() as first:
         if first:
             drop_half_written(place)
-    if not isinstance(dataset, IterableDataset):
+    if longest is None and not isinstance(dataset, IterableDataset):
         longest = max(dataset["length"])
     plain = plain_attention(module, bf16=schedule.bf16, longest=longest)
     with plain, checkpoints.finishing_the_step():
