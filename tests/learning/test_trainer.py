@@ -136,7 +136,7 @@ def test_each_measurement_is_told(tmp_path, capsys):
 
 
 def test_long_epochs_are_not_silent(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(trainer, "_SILENCE", 0.0)
+    monkeypatch.setattr(trainer, "SILENCE", 0.0)
     train(tmp_path / "stage", [0.25], average=1)
     told = capsys.readouterr().out.splitlines()
     assert re.fullmatch(r"  step 1/3: loss 1\.0000; about 1 min left", told[0])

@@ -16,6 +16,7 @@ from tinybert.bart import vocabulary_sizes
 from tinybert.distill.forward import real_logits
 from tinybert.distill.generated import TorchWriter
 from tinybert.distill.infer import batches_by_length
+from tinybert.distill.progress import Progress
 from tinybert.distill.writing import Batches, Top
 from tinybert.runtime.generation import Decoding, Generator
 
@@ -51,7 +52,8 @@ def beam_texts(
         f"teacher answers for {len(sources):,} sources, once"
         + f", {len(done):,} there" * bool(done)
     )
-    with open(partial, "w", encoding="utf-8") as file:
+    progress = Progress("answers", len(sources), len(done))
+    with progress, open(partial, "w", encoding="utf-8") as file:
         file.writelines(f"{json.dumps(text, ensure_ascii=False)}\n" for text in done)
         for start in range(len(done), len(sources), _CHUNK):
             found = write(sources[start : start + _CHUNK], decoding)
@@ -59,6 +61,7 @@ def beam_texts(
             file.writelines(f"{json.dumps(text, ensure_ascii=False)}\n" for text in texts)
             file.flush()
             done += texts
+            progress.add(len(texts))
     partial.replace(place)
     return done
 
@@ -92,21 +95,23 @@ def top_tokens(
         device = "cuda" if torch.cuda.is_available() else "cpu"
         network: nn.Module = teacher
         network.to(device)
-        for picked in batches_by_length(list(rows["order"]), batch_size):
-            given = [rows[i] for i in picked]
-            batch = collate(given)
-            names = ("input_ids", "attention_mask", "source", "decoder_input_ids")
-            inputs = {name: batch[name].to(device) for name in names}
-            with torch.inference_mode():
-                logits = real_logits(teacher, inputs, ~batch["pad_mask"].to(device))
-                top = logits.float().softmax(dim=-1).topk(shape[1], dim=-1)
-            spans = [
-                np.arange(len(one)) + place
-                for row in given
-                for one, place in zip(row["labels"], row["places"], strict=True)
-            ]
-            ids[np.concatenate(spans)] = top.indices.cpu().numpy()
-            probabilities[np.concatenate(spans)] = top.values.cpu().numpy()
+        with Progress("next tokens", len(rows)) as progress:
+            for picked in batches_by_length(list(rows["order"]), batch_size):
+                given = [rows[i] for i in picked]
+                batch = collate(given)
+                names = ("input_ids", "attention_mask", "source", "decoder_input_ids")
+                inputs = {name: batch[name].to(device) for name in names}
+                with torch.inference_mode():
+                    logits = real_logits(teacher, inputs, ~batch["pad_mask"].to(device))
+                    top = logits.float().softmax(dim=-1).topk(shape[1], dim=-1)
+                spans = [
+                    np.arange(len(one)) + place
+                    for row in given
+                    for one, place in zip(row["labels"], row["places"], strict=True)
+                ]
+                ids[np.concatenate(spans)] = top.indices.cpu().numpy()
+                probabilities[np.concatenate(spans)] = top.values.cpu().numpy()
+                progress.add(len(given))
         network.to("cpu")
         found: tuple[npt.NDArray[Any], ...] = ids, probabilities
         for file, values in zip(files, found, strict=True):

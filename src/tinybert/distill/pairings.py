@@ -1,13 +1,12 @@
 """More pairs for the teacher to label: each first text beside the second texts most like it."""
 
-import sys
 from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 from datasets import Dataset
-from tqdm import tqdm
 
 from tinybert.baselines import vectorizer
+from tinybert.distill.progress import Progress
 
 __all__ = ["near_pairs"]
 
@@ -66,10 +65,10 @@ def _nearest(firsts: Sequence[str], seconds: Sequence[str]) -> Iterator[Iterator
     except ValueError:  # none of them has a word
         yield from (iter(()) for _ in firsts)
         return
-    with tqdm(total=len(firsts), desc="pairing", disable=not sys.stderr.isatty()) as bar:
+    with Progress("pairing", len(firsts)) as progress:
         for start in range(0, len(firsts), _CHUNK):
             likeness = (vectors.transform(firsts[start : start + _CHUNK]) @ table).tocsr()
             for row in likeness:
                 order = row.indices[np.lexsort((row.indices, -row.data))]
                 yield (seconds[i] for i in order)
-                bar.update()
+                progress.add(1)

@@ -31,12 +31,12 @@ from tinybert.distill import processes
 from tinybert.distill.attention import plain_attention
 from tinybert.distill.average import take_average
 from tinybert.distill.checkpoints import Checkpoints, drop_half_written, written
+from tinybert.distill.progress import SILENCE, time_left
 
 __all__ = ["Schedule", "run_stage", "schedule_of", "use_bf16"]
 
 _FINAL = "final.safetensors"
 _LOG = "log.json"
-_SILENCE = 60.0
 _APART = 0.5
 _ALWAYS: dict[str, Any] = {
     "weight_decay": 0.01,
@@ -337,16 +337,15 @@ class _Lines(TrainerCallback):
         """Print step, dev metrics or loss, and how long the rest will take at this pace."""
         logs, now = logs or {}, time.monotonic()
         shown = {k[5:]: v for k, v in logs.items() if k.startswith("eval_")}
-        silent = "loss" not in logs or now - self._told < _SILENCE
+        silent = "loss" not in logs or now - self._told < SILENCE
         if not state.is_world_process_zero or (not shown and silent):
             return
         figures = ", ".join(f"{name} {value:.4f}" for name, value in shown.items())
         told = f"dev {figures}" if shown else f"loss {logs['loss']:.4f}"
         done, left = state.global_step - self._first, state.max_steps - state.global_step
-        if done and left > 0:
-            told += f"; about {math.ceil((now - self._begun) / done * left / 60)} min left"
+        pace = time_left(now - self._begun, done, left)
         self._told = now
-        print(f"  step {state.global_step}/{state.max_steps}: {told}", flush=True)
+        print(f"  step {state.global_step}/{state.max_steps}: {told}{pace}", flush=True)
 
 
 def _finish(folder: Path, module: nn.Module, trainer: _Trainer) -> None:
