@@ -79,6 +79,15 @@ def test_an_interrupted_stage_loses_nothing(tmp_path, capsys):
     assert 12 - step <= again.calls < 12
 
 
+def test_an_interruption_in_the_last_step_loses_nothing(tmp_path, monkeypatch):
+    scores = [0.1, 0.2]
+    whole = train(tmp_path / "whole", scores, value=1.0).weight.item()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        train("stage", scores, value=1.0, seen=Pressed(6))
+    assert train(tmp_path / "stage", [0.0], value=1.0).weight.item() == whole
+
+
 def test_a_second_ctrl_c_ends_at_once(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path / "stage", [0.1, 0.2], seen=Pressed(5, 5))

@@ -74,6 +74,7 @@ def top_tokens(
     count: int,
     pad: int,
     start: int,
+    bf16: bool = False,
     batch_size: int = 32,
 ) -> Top:
     """Return the teacher's likeliest next tokens for the targets of all rows, computed once.
@@ -84,6 +85,7 @@ def top_tokens(
         path: Stem of the two files that keep them.
         count: K.
         pad, start: Token ids of padding and of the decoder's start.
+        bf16: Compute in bfloat16.
         batch_size: Sources that run together.
     """
     files = [Path(f"{path}-{name}.npy") for name in ("ids", "probabilities")]
@@ -101,7 +103,7 @@ def top_tokens(
                 batch = collate(given)
                 names = ("input_ids", "attention_mask", "source", "decoder_input_ids")
                 inputs = {name: batch[name].to(device) for name in names}
-                with torch.inference_mode():
+                with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=bf16):
                     logits = real_logits(teacher, inputs, ~batch["pad_mask"].to(device))
                     top = logits.float().softmax(dim=-1).topk(shape[1], dim=-1)
                 spans = [

@@ -45,7 +45,7 @@ class Checkpoints(TrainerCallback):
         if processes.count() > 1 or threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = signal.getsignal(signal.SIGINT)
+        before = signal.getsignal(signal.SIGINT) or signal.default_int_handler
 
         def ask(*_: Any) -> None:
             self._asked = True
@@ -71,8 +71,8 @@ class Checkpoints(TrainerCallback):
             found = written(self._folder)
             every, last = state.save_steps, state.max_steps
             told = [p for p in found if step_of(p) % every == 0 or step_of(p) == last]
-            best = state.best_model_checkpoint
-            kept = {found[-1], *told[-self._measured :], *([Path(best)] if best else [])}
+            best = Path(state.best_model_checkpoint or "").name
+            kept = {found[-1], *told[-self._measured :], self._folder / best}
             for path in set(found) - kept:
                 shutil.rmtree(path)
         if self._asked:

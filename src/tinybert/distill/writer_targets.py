@@ -13,6 +13,7 @@ from tinybert.distill.beams import beam_texts, read_texts, top_tokens
 from tinybert.distill.generated import TorchWriter
 from tinybert.distill.processes import first_alone
 from tinybert.distill.seq2seq_recipe import Seq2SeqRecipe
+from tinybert.distill.trainer import use_bf16
 from tinybert.distill.writing import Top, open_model, rows
 from tinybert.errors import ConfigError
 from tinybert.pairs import PairData
@@ -148,6 +149,7 @@ def next_tokens(
         count=recipe.targets.top,
         pad=pad,
         start=int(teacher.config.decoder_start_token_id),
+        bf16=use_bf16(recipe.precision),
     )
     with first_alone() as first:
         if first:
