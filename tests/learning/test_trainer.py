@@ -29,7 +29,7 @@ class Line(torch.nn.Module):
 
 def train(folder, scores, average=1, *, patience=None, value=0.0, seen=lambda: None):
     """Train on three batches an epoch, so many epochs as there are scores or measurements."""
-    found = (row if isinstance(row, dict) else {"score": row} for row in scores)
+    found = (row if isinstance(row, dict) else {"score": float(row)} for row in scores)
 
     def collate(rows):
         seen()
@@ -59,6 +59,14 @@ class Pressed:
             os.kill(os.getpid(), signal.SIGINT)
 
 
+class PressedThen(float):
+    """A score in whose measurement Ctrl-C is pressed."""
+
+    def __float__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        return super().__float__()
+
+
 def names(folder):
     return sorted(path.name for path in folder.glob("checkpoint-*"))
 
@@ -80,12 +88,14 @@ def test_an_interrupted_stage_loses_nothing(tmp_path, capsys):
 
 
 def test_an_interruption_in_the_last_step_loses_nothing(tmp_path, monkeypatch):
-    scores = [0.1, 0.2]
-    whole = train(tmp_path / "whole", scores, value=1.0).weight.item()
+    whole = train(tmp_path / "whole", [0.1, 0.2], value=1.0).weight.item()
     monkeypatch.chdir(tmp_path)
     with pytest.raises(KeyboardInterrupt):
-        train("stage", scores, value=1.0, seen=Pressed(6))
-    assert train(tmp_path / "stage", [0.0], value=1.0).weight.item() == whole
+        train("stage", [0.1, PressedThen(0.2)], value=1.0)
+    assert names(tmp_path / "stage") == ["checkpoint-6"]
+    again = Pressed()
+    assert train(tmp_path / "stage", [0.0, 0.0], value=1.0, seen=again).weight.item() == whole
+    assert not again.calls
 
 
 def test_a_second_ctrl_c_ends_at_once(tmp_path):
