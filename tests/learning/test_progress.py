@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
-from tinybert.distill import progress
-from tinybert.distill.progress import Progress, time_left
+from tinybert.distill import progress as module
+from tinybert.distill.progress import progress, time_left
 
 
 @pytest.mark.parametrize(
@@ -23,13 +23,13 @@ def test_time_left(seconds, done, left, wanted):
 
 
 def test_a_line_now_and_then_where_there_is_no_terminal(capsys, monkeypatch):
-    with Progress("answers", 3000) as told:
-        told.add(1000)
+    with progress("answers", 3000) as add:
+        add(1000)
     assert capsys.readouterr() == ("", "")
-    monkeypatch.setattr(progress, "SILENCE", 0.0)
-    with Progress("answers", 3000, 1000) as told:
-        told.add(1000)
-        told.add(1000)
+    monkeypatch.setattr(module, "SILENCE", 0.0)
+    with progress("answers", 3000, 1000) as add:
+        add(1000)
+        add(1000)
     out, err = capsys.readouterr()
     assert out == "  answers: 2,000 of 3,000; about 1 min left\n  answers: 3,000 of 3,000\n"
     assert not err
@@ -37,9 +37,9 @@ def test_a_line_now_and_then_where_there_is_no_terminal(capsys, monkeypatch):
 
 def test_a_bar_on_a_terminal(capsys, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    monkeypatch.setattr(progress, "SILENCE", 0.0)
-    with Progress("answers", 10, 5) as told:
-        told.add(5)
+    monkeypatch.setattr(module, "SILENCE", 0.0)
+    with progress("answers", 10, 5) as add:
+        add(5)
     out, err = capsys.readouterr()
     assert not out
     assert "answers: 100%" in err

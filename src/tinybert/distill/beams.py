@@ -16,7 +16,7 @@ from tinybert.bart import vocabulary_sizes
 from tinybert.distill.forward import real_logits
 from tinybert.distill.generated import TorchWriter
 from tinybert.distill.infer import batches_by_length
-from tinybert.distill.progress import Progress
+from tinybert.distill.progress import progress
 from tinybert.distill.writing import Batches, Top
 from tinybert.runtime.generation import Decoding, Generator
 
@@ -52,8 +52,8 @@ def beam_texts(
         f"teacher answers for {len(sources):,} sources, once"
         + f", {len(done):,} there" * bool(done)
     )
-    progress = Progress("answers", len(sources), len(done))
-    with progress, open(partial, "w", encoding="utf-8") as file:
+    told = progress("answers", len(sources), len(done))
+    with told as add, open(partial, "w", encoding="utf-8") as file:
         file.writelines(f"{json.dumps(text, ensure_ascii=False)}\n" for text in done)
         for start in range(len(done), len(sources), _CHUNK):
             found = write(sources[start : start + _CHUNK], decoding)
@@ -61,7 +61,7 @@ def beam_texts(
             file.writelines(f"{json.dumps(text, ensure_ascii=False)}\n" for text in texts)
             file.flush()
             done += texts
-            progress.add(len(texts))
+            add(len(texts))
     partial.replace(place)
     return done
 
@@ -97,7 +97,7 @@ def top_tokens(
         device = "cuda" if torch.cuda.is_available() else "cpu"
         network: nn.Module = teacher
         network.to(device)
-        with Progress("next tokens", len(rows)) as progress:
+        with progress("next tokens", len(rows)) as add:
             for picked in batches_by_length(list(rows["order"]), batch_size):
                 given = [rows[i] for i in picked]
                 batch = collate(given)
@@ -113,7 +113,7 @@ def top_tokens(
                 ]
                 ids[np.concatenate(spans)] = top.indices.cpu().numpy()
                 probabilities[np.concatenate(spans)] = top.values.cpu().numpy()
-                progress.add(len(given))
+                add(len(given))
         network.to("cpu")
         found: tuple[npt.NDArray[Any], ...] = ids, probabilities
         for file, values in zip(files, found, strict=True):

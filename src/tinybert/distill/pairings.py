@@ -6,7 +6,7 @@ import numpy as np
 from datasets import Dataset
 
 from tinybert.baselines import vectorizer
-from tinybert.distill.progress import Progress
+from tinybert.distill.progress import progress
 
 __all__ = ["near_pairs"]
 
@@ -65,10 +65,10 @@ def _nearest(firsts: Sequence[str], seconds: Sequence[str]) -> Iterator[Iterator
     except ValueError:  # none of them has a word
         yield from (iter(()) for _ in firsts)
         return
-    with Progress("pairing", len(firsts)) as progress:
+    with progress("pairing", len(firsts)) as add:
         for start in range(0, len(firsts), _CHUNK):
             likeness = (vectors.transform(firsts[start : start + _CHUNK]) @ table).tocsr()
             for row in likeness:
                 order = row.indices[np.lexsort((row.indices, -row.data))]
                 yield (seconds[i] for i in order)
-                progress.add(1)
+                add(1)

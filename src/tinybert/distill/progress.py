@@ -3,12 +3,12 @@
 import math
 import sys
 import time
-from types import TracebackType
-from typing import Self
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from tqdm import tqdm
 
-__all__ = ["SILENCE", "Progress", "time_left"]
+__all__ = ["SILENCE", "progress", "time_left"]
 
 SILENCE = 60.0
 
@@ -25,39 +25,26 @@ def time_left(seconds: float, done: int, left: int) -> str:
     return f"; about {math.ceil(seconds / done * left / 60)} min left"
 
 
-class Progress:
-    """Shows the progress of N parts.
+@contextmanager
+def progress(what: str, total: int, done: int = 0) -> Iterator[Callable[[int], None]]:
+    """Show the progress of N parts; yield a function that is told how many more are done.
 
     Args:
         what: What is being done.
         total: N.
         done: Parts that were there before.
     """
+    begun = told = time.monotonic()
+    terminal, now_done = sys.stderr.isatty(), done
+    with tqdm(total=total, initial=done, desc=what, disable=not terminal) as bar:
 
-    def __init__(self, what: str, total: int, done: int = 0) -> None:
-        self._what, self._total, self._done, self._before = what, total, done, done
-        self._begun = self._told = time.monotonic()
-        self._lines = not sys.stderr.isatty()
-        self._bar = tqdm(total=total, initial=done, desc=what, disable=self._lines)
+        def add(count: int) -> None:
+            nonlocal now_done, told
+            bar.update(count)
+            now_done, now = now_done + count, time.monotonic()
+            if not terminal and now - told >= SILENCE:
+                told = now
+                pace = time_left(now - begun, now_done - done, total - now_done)
+                print(f"  {what}: {now_done:,} of {total:,}{pace}", flush=True)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._bar.close()
-
-    def add(self, count: int) -> None:
-        """Count parts that have been done."""
-        self._bar.update(count)
-        self._done += count
-        now = time.monotonic()
-        if self._lines and now - self._told >= SILENCE:
-            self._told = now
-            new, left = self._done - self._before, self._total - self._done
-            pace = time_left(now - self._begun, new, left)
-            print(f"  {self._what}: {self._done:,} of {self._total:,}{pace}", flush=True)
+        yield add

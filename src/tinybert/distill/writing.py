@@ -27,14 +27,12 @@ __all__ = [
     "Batches",
     "Top",
     "WritingObjective",
-    "answers_alike",
     "dev_quality",
     "open_model",
     "prefix_of",
     "rows",
 ]
 
-_ASKED = 50
 _SHOWN = {
     "summarization": ("rougeL", "rouge1", "length_ratio"),
     "translation": ("chrf", "bleu", "length_ratio"),
@@ -277,8 +275,8 @@ def dev_quality(
 ) -> Callable[[], dict[str, float]]:
     """Return a function that measures a model's likeliest answers on the first dev rows.
 
-    ``distinct`` is the number of unlike answers over that of unlike sources: near 0 until a model
-    has learned to look at them.
+    ``distinct`` says how many answers differ where sources do: 0 where all are alike, as before a
+    model has learned to look at its sources, 1 where none are.
 
     Args:
         model: The model; it may change between calls.
@@ -289,45 +287,21 @@ def dev_quality(
     """
     held = data.dev.select(range(min(count, len(data.dev))))
     sources, references = list(held["source"]), list(held["references"])
+    others = len(set(sources)) - 1
 
     def measure() -> dict[str, float]:
-        answers = _answers(model, tokenizers, sources, longest)
+        training = model.training
+        model.eval()
+        with tempfile.TemporaryDirectory() as place:
+            write = open_model(model, tokenizers, Path(place) / "model")
+            found = write(sources, Decoding(beams=1, max_tokens=longest))
+        model.train(training)
+        answers = [one[0].text for one in found]
         figures = text_metrics.measure(data.task, answers, references, sources)
-        apart = len(set(answers)) / len(set(sources))
-        return {name: figures[name] for name in _SHOWN[data.task]} | {"distinct": apart}
+        distinct = (len(set(answers)) - 1) / others if others else 1.0
+        return {name: figures[name] for name in _SHOWN[data.task]} | {"distinct": distinct}
 
     return measure
-
-
-def answers_alike(
-    model: PreTrainedModel, tokenizers: tuple[Tokenizer, Tokenizer], data: PairData, longest: int
-) -> bool:
-    """Whether a model gives one answer to all of the first dev sources, unlike as they are.
-
-    Args:
-        model: The model.
-        tokenizers: Of sources and of targets.
-        data: The pairs.
-        longest: Most tokens of an answer.
-    """
-    sources = list(dict.fromkeys(data.dev["source"][:_ASKED]))
-    return len(sources) > 1 and len(set(_answers(model, tokenizers, sources, longest))) == 1
-
-
-def _answers(
-    model: PreTrainedModel,
-    tokenizers: tuple[Tokenizer, Tokenizer],
-    sources: list[str],
-    longest: int,
-) -> list[str]:
-    """Return a model's likeliest answers; it goes on training if it was."""
-    training = model.training
-    model.eval()
-    with tempfile.TemporaryDirectory() as place:
-        write = open_model(model, tokenizers, Path(place) / "model")
-        found = write(sources, Decoding(beams=1, max_tokens=longest))
-    model.train(training)
-    return [one[0].text for one in found]
 
 
 def _padded(sequences: Sequence[Sequence[int]], pad: int) -> Tensor:
