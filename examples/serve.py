@@ -29,10 +29,10 @@ def answers(model, body):
 def server(model, host, port):
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self):
-            size = int(self.headers.get("Content-Length") or 0)
             try:
-                if size > 1_000_000:
-                    raise ValueError(f"{size} bytes; at most a million are read")
+                size = int(self.headers.get("Content-Length") or 0)
+                if not 0 <= size <= 1_000_000:
+                    raise ValueError(f"{size} bytes; wanted a million at most")
                 self.reply(200, answers(model, self.rfile.read(size)))
             except (TypeError, ValueError, TinyBertError) as error:
                 self.reply(400, {"error": str(error)})

@@ -5,6 +5,7 @@ import json
 import re
 import runpy
 import sys
+from http.client import HTTPConnection
 from pathlib import Path
 from threading import Thread
 from urllib.error import HTTPError
@@ -72,6 +73,10 @@ def test_serve(tmp_path):
         for wrong in (b"[3]", b'"one"', b"{", b"4", b'["\\ud800", "a"]', b" " * 1_000_001):
             status, found = ask(wrong)
             assert (status, list(found)) == (400, ["error"])
+        for size in ("-1", "many"):
+            line = HTTPConnection("127.0.0.1", server.server_port, timeout=30)
+            line.request("POST", "/", headers={"Content-Length": size})
+            assert line.getresponse().status == 400
         server.shutdown()
 
 
