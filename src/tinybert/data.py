@@ -46,8 +46,8 @@ class TaskData:
         train, dev, test: Columns ``text``, ``text2`` (pairs only), ``words`` (tagging only: the
             words that make the text), ``label`` (class index, 0 or 1 for each label, index of each
             word's tag, float target, or start and end of each answer) and ``line`` (where the row
-            stood in its file); test may be None. In answering ``text`` is the question, ``text2``
-            its context.
+            stood in its file); train also ``soft_label`` (C shares) where its labels are soft. test
+            may be None. In answering ``text`` is the question, ``text2`` its context.
         task: One of ``labels.TASKS``.
         labels: Label names by class index, or tags; empty for values.
         pair: Whether a row has two texts.

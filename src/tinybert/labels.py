@@ -181,7 +181,7 @@ def _classes(
         return found
     notes.append(f"train has soft labels in {sum(map(bool, soft)):,} rows")
     rows = shares([soft[i] for i in kept], encoded, names)
-    return found.add_column(SOFT, rows, feature=_shares(len(names)))
+    return found.add_column(SOFT, rows, feature=_floats(len(names)))
 
 
 def _sets(
@@ -204,10 +204,10 @@ def _sets(
         for key in keys[i]:
             row[index[key]] = 1.0
     sets = split.select(kept).remove_columns("label")
-    return sets.add_column("label", rows, feature=_shares(len(names)))
+    return sets.add_column("label", rows, feature=_floats(len(names)))
 
 
-def _shares(count: int) -> hf.List:
+def _floats(count: int) -> hf.List:
     """Return the type of a row with a number for each of so many labels."""
     return hf.List(hf.Value("float32"), length=count)
 

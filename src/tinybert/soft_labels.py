@@ -7,7 +7,7 @@ from typing import Any
 
 from tinybert.errors import DataError
 
-__all__ = ["SOFT", "named", "read_soft", "shares"]
+__all__ = ["SOFT", "named", "read_soft", "refuse_soft", "shares"]
 
 SOFT = "soft_label"
 
@@ -59,6 +59,25 @@ def read_soft(
             raise DataError(f"{origin} line {line}: no label has a weight above 0")
         found.append({name: float(weight) / total for name, weight in weights.items()})
     return found
+
+
+def refuse_soft(values: Sequence[Any], lines: Sequence[int], origin: str) -> None:
+    """Refuse soft labels where a text carries any number of labels.
+
+    Args:
+        values: Labels of N rows.
+        lines: The line of each.
+        origin: What an error calls the split.
+
+    Raises:
+        DataError: One is soft; its line is named.
+    """
+    for value, line in zip(values, lines, strict=True):
+        if named(value) is not None:
+            raise DataError(
+                f"{origin} line {line}: label is {value}, one label shared out among several; "
+                "wanted a list of labels where a text carries any number"
+            )
 
 
 def shares(

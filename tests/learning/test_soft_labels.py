@@ -90,6 +90,13 @@ def test_a_wrong_weight_is_named(table_of, label, message):
         data_room.load(table_of([ROWS[0], {"text": "x", "label": label}, *ROWS[1:]]))
 
 
+@pytest.mark.parametrize("label", [{"good": 1, "bad": 0.5}, '{"good": 1}'])
+def test_several_labels_a_text_take_none(table_of, label):
+    sets = [{"text": "a", "label": ["good"]}, {"text": "b", "label": label}]
+    with pytest.raises(DataError, match=r"train.jsonl line 2: label is .*good.*; wanted a list"):
+        data_room.load(table_of(sets), task="multilabel")
+
+
 def test_the_loss_is_the_cross_entropy_of_the_shares(table_of, teacher_folder):
     data = data_room.load(table_of(ROWS))
     tokenizer = Tokenizer(teacher_folder, max_length=16)
