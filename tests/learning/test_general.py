@@ -23,7 +23,7 @@ from transformers import (
 )
 
 import trainings
-from tinybert.distill import general_recipe
+from tinybert.distill import general_recipe, trainer
 from tinybert.distill import recipe as recipes
 from tinybert.distill.general import general
 from tinybert.distill.infer import load_classifier
@@ -108,6 +108,18 @@ def test_layers_are_learned(plain):
     assert {"hidden/2", "attention/1", "attention/2", "embedding"} <= first.keys()
     assert last["hidden/2"] < first["hidden/2"]
     assert list((folder / "stages" / "general").rglob("events.out.tfevents.*"))
+
+
+def test_a_stream_says_how_long_its_rows_are(plain, monkeypatch):
+    seen, choose = [], trainer.plain_attention
+
+    def watched(module, *, longest, **more):
+        seen.append(longest)
+        return choose(module, longest=longest, **more)
+
+    monkeypatch.setattr(trainer, "plain_attention", watched)
+    run(plain)
+    assert seen == [16]
 
 
 @pytest.mark.parametrize("layer", [None, 3])

@@ -70,7 +70,7 @@ def test_a_teacher_that_ignores_its_sources_has_no_student(tmp_path):
     assert not (tmp_path / "run" / "teacher").exists()
 
 
-def test_references_and_answers_count_by_the_recipe(run):
+def test_references_and_answers_count_by_the_recipe(run, tmp_path):
     shares = {"targets.references": 0.2, "targets.word_level": 0.0}
     recipe, data = seq2seq_recipe.load(run / "recipe.toml", shares), load_saved_pairs(run)
     more = monolingual(recipe, data, print)
@@ -79,6 +79,16 @@ def test_references_and_answers_count_by_the_recipe(run):
     texts = targets(recipe, teacher, data, more, tokenizers, run / "stages", print)
     learned = texts.rows(tokenizers, teacher)
     assert next_tokens(recipe, teacher, learned, tokenizers[0].pad_id, run / "stages") is None
+    shares["targets.word_level"] = 0.5
+    found = []
+    for precision in ("fp32", "bf16"):
+        shares["precision"] = precision
+        recipe = seq2seq_recipe.load(run / "recipe.toml", shares)
+        folder = tmp_path / precision
+        folder.mkdir()
+        found.append(next_tokens(recipe, teacher, learned, tokenizers[0].pad_id, folder))
+    exact, fast = (np.asarray(top.probabilities, dtype=float) for top in found)
+    assert 0 < np.abs(exact - fast).max() < 0.05
     log = json.loads((run / "stages" / "writing" / "log.json").read_text())
     assert log[-1]["step"] == 2 * math.ceil(len(learned) / (16 / 2))
     assert list(learned["weights"]) == [[0.8, 0.2]] * len(data.train) + [[1.0]] * len(more)

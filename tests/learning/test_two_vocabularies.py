@@ -57,6 +57,16 @@ def test_the_artifact_translates(run):
     assert evaluate_writer(run / "teacher", data, "dev", max_length=16)["chrf"] > 60
 
 
+@pytest.mark.parametrize(("sizes", "spread"), [((300, 300), 1.0), (300, 0.5)])
+def test_new_weights_are_spread_by_the_width(sizes, spread):
+    model = new_writer(
+        sizes, layers=(2, 2), hidden=64, positions=16, dropout=0.0, start=0, pad=1, eos=2
+    )
+    for name, weight in model.named_parameters():
+        if name.endswith(("proj.weight", "fc1.weight", "embed_tokens.weight")):
+            assert weight.std().item() == pytest.approx(spread / 8, rel=0.1), name
+
+
 def test_both_are_plain_marian_models(run):
     for name in ("teacher", "student"):
         model = load_writer(run / name)
