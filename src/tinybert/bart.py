@@ -271,7 +271,7 @@ def _random(vocab_size: int | tuple[int, int], settings: dict[str, Any]) -> PreT
     """Return a BART with one vocabulary or a Marian with two.
 
     A Marian has no layer norm before its first layer: with weights of half the spread its encoder
-    comes to give all tokens the same vector.
+    came to give all tokens the same vector.
     """
     kind = "bart" if isinstance(vocab_size, int) else "marian"
     settings["init_std"] = _SPREAD[kind] * settings["d_model"] ** -0.5
