@@ -387,7 +387,3 @@ for _command, _shown in (PLANNING | WRITING).items():
 def main() -> None:
     """Run the command line."""
     app()
-
-
-if __name__ == "__main__":
-    main()

@@ -56,12 +56,12 @@ print(json.dumps([answers, loaded()]))
 
 
 def test_command_answers(shipped):
-    """As ``python -m tinybert.cli predict`` does; typer itself may want pydantic."""
+    """As ``python -m tinybert predict`` does; typer itself may want pydantic."""
     code = f"""
 import atexit, runpy
 atexit.register(lambda: print(loaded()))
 sys.argv = ["tinybert", "predict", sys.argv[1], *{TEXTS}, "--threads", "1"]
-runpy.run_module("tinybert.cli", run_name="__main__")
+runpy.run_module("tinybert", run_name="__main__")
 """
     done = run(code, shipped, blocked=[name for name in BLOCKED if name != "pydantic"])
     assert done.returncode == 0, done.stderr
