@@ -156,12 +156,17 @@ class StudentTraining(WriterTraining):
 
 
 class SearchSettings(Section):
-    """How the artifact searches for answers, where a call does not say otherwise."""
+    """How the artifact searches for answers, where a call does not say otherwise.
+
+    ``long`` says what is read of a source over ``max_length`` that is summarized: all of it, by
+    ``windows``, or the ``beginning`` that fits; None takes what is better on dev.
+    """
 
     beams: int = Field(4, ge=1)
     length_penalty: float = Field(1.0, ge=0)
     no_repeat: int = Field(0, ge=0)
     repetition_penalty: float = Field(1.0, gt=0)
+    long: Literal["windows", "beginning"] | None = None
 
 
 class WriterShip(Section):

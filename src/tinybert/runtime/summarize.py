@@ -16,9 +16,10 @@ class Summarizer(Writer):
     """A loaded artifact that summarizes; may be shared by many threads.
 
     A text longer than the card's ``max_length`` tokens is cut at the ends of sentences into windows
-    that fit. The summaries of the windows, a line each, take the place of the text and are
-    summarized in turn, until one window is left; where that makes them no shorter, the first window
-    counts. A text of nothing but space has an empty summary.
+    that fit. With ``long="beginning"`` the first one counts. With ``long="windows"`` the summaries
+    of all, a line each, take the place of the text and are summarized in turn, until one window is
+    left; where that makes them no shorter, the first window counts. A text of nothing but space has
+    an empty summary.
 
     Args:
         generator: The model.
@@ -56,6 +57,8 @@ class Summarizer(Writer):
     def _shortened(self, texts: list[str], decoding: Decoding) -> list[str]:
         """Return every text as one window."""
         found = [text.strip() for text in texts]
+        if decoding.long == "beginning":
+            return [self._windows(text)[0] if text else "" for text in found]
         for _ in range(_ROUNDS):
             plans = {i: self._windows(text) for i, text in enumerate(found) if text}
             plans = {i: parts for i, parts in plans.items() if len(parts) > 1}

@@ -32,7 +32,7 @@ class Writer:
         Args:
             texts: N texts.
             settings: Of ``Decoding``, over those of the card: ``beams``, ``length_penalty``,
-                ``no_repeat``, ``repetition_penalty``, ``max_tokens``.
+                ``no_repeat``, ``repetition_penalty``, ``max_tokens``; of summaries ``long``.
 
         Raises:
             DataError: Not a list, or an element that is not a text.

@@ -28,15 +28,16 @@ from tinybert.distill.writers import copy_vocabulary, force_token, load_writer, 
 from tinybert.distill.writing import open_model, prefix_of
 from tinybert.errors import ArtifactError, ConfigError, DataError
 from tinybert.pairs import PairData
-from tinybert.runtime.generation import Decoding, Generator
+from tinybert.runtime.generation import LONG, Decoding, Generator
 from tinybert.ship.export import check_target
 from tinybert.ship.model_card import write_model_card
 
-__all__ = ["answers_of", "evaluate_writer", "export_writer", "verify_writer"]
+__all__ = ["answers_of", "choose_long", "evaluate_writer", "export_writer", "verify_writer"]
 
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 _DIFFERENCE = 1e-3
 _ROWS = 300
+_LONG_ROWS = 1000
 _SCORED = 16
 
 
@@ -106,6 +107,34 @@ def export_writer(
         write_card(partial, replace(card, files={n: hash_file(partial / n) for n in hashed}))
         write_model_card(partial)
     return Path(to)
+
+
+def choose_long(artifact: str | Path, data: PairData) -> dict[str, float]:
+    """Let a summarizer read of long sources what is better on dev: all of them, or the beginning.
+
+    Args:
+        artifact: Folder of ``export_writer``; the choice goes into its card.
+        data: The pairs; of their dev split the first thousand are answered.
+
+    Returns:
+        By ``Decoding.long`` the deciding metric, 0..100; empty where answers are the same.
+    """
+    rows = data.dev.select(range(min(_LONG_ROWS, len(data.dev))))
+    sources, references = list(rows["source"]), list(rows["references"])
+    written = runtime.load(artifact)
+    assert isinstance(written, runtime.Summarizer)
+    answers = {long: written(sources, long=long) for long in LONG}
+    if answers[LONG[0]] == answers[LONG[1]]:
+        return {}
+    metric = text_metrics.MAIN[data.task]
+    found = {
+        long: text_metrics.measure(data.task, each, references, sources)[metric]
+        for long, each in answers.items()
+    }
+    card = read_card(artifact)
+    generation = {**card.generation, "long": max(found, key=found.__getitem__)}
+    write_card(artifact, replace(card, generation=generation))
+    return found
 
 
 def verify_writer(

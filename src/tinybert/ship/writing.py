@@ -20,7 +20,7 @@ from tinybert.ship import plots
 from tinybert.ship.systems import stage_logs
 from tinybert.ship.table import written_headline, written_table
 from tinybert.ship.templates import open_template
-from tinybert.ship.writer import answers_of, export_writer, verify_writer
+from tinybert.ship.writer import answers_of, choose_long, export_writer, verify_writer
 
 __all__ = ["is_writing_run", "report_writing", "seq2seq"]
 
@@ -57,7 +57,7 @@ def seq2seq(recipe: Seq2SeqRecipe, say: Say = print) -> Path:
     data = load_saved_pairs(run)
     student, artifact = run / "student", run / "artifact"
     say("exporting the student to CTranslate2, int8")
-    search = recipe.search.model_dump() | {"max_tokens": recipe.max_target}
+    search = recipe.search.model_dump(exclude_none=True) | {"max_tokens": recipe.max_target}
     export_writer(
         student,
         artifact,
@@ -67,6 +67,8 @@ def seq2seq(recipe: Seq2SeqRecipe, say: Say = print) -> Path:
         split="sentence" if training.splits_sentences(data) else "length",
         teacher=recipe.teacher.model or "",
     )
+    if recipe.task == "summarization" and recipe.search.long is None:
+        _say_long(choose_long(artifact, data), data.task, say)
     parity = verify_writer(artifact, student, data, max_drop=recipe.ship.max_drop)
     size = (artifact / read_card(artifact).model).stat().st_size
     say(
@@ -75,6 +77,14 @@ def seq2seq(recipe: Seq2SeqRecipe, say: Say = print) -> Path:
     )
     report_writing(run)
     return run
+
+
+def _say_long(found: Mapping[str, float], task: str, say: Say) -> None:
+    """Say what is read of long sources, if there are any."""
+    if found:
+        metric = text_metrics.MAIN[task]
+        figures = ", ".join(f"{metric} {value:.2f} with {name}" for name, value in found.items())
+        say(f"long sources: search.long = {max(found, key=found.__getitem__)} ({figures} on dev)")
 
 
 def is_writing_run(run: str | Path) -> bool:
