@@ -1,6 +1,5 @@
 """A stage of training: its checkpoints, and what it says where there is no terminal."""
 
-import os
 import re
 import signal
 
@@ -56,14 +55,14 @@ class Pressed:
     def __call__(self):
         self.calls += 1
         for _ in range(self.counts.count(self.calls)):
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
 
 
 class PressedThen(float):
     """A score in whose measurement Ctrl-C is pressed."""
 
     def __float__(self):
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
         return super().__float__()
 
 
