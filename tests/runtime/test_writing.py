@@ -7,24 +7,19 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
-from datasets import Dataset
 from typer.testing import CliRunner
 
 import tinybert
 from small_writers import TEXTS, save_random_writer
-from tinybert.artifact import read_card, write_card
+from tinybert.artifact import read_card
 from tinybert.cli import app
 from tinybert.distill.writers import load_writer, save_writer
 from tinybert.errors import ArtifactError, ConfigError, DataError
-from tinybert.runtime import Decoding, Hypothesis, Summarizer, Translator, load_labeler, predict
-from tinybert.runtime.generation import LONG as READ
+from tinybert.runtime import Decoding, Summarizer, Translator, load_labeler, predict
 from tinybert.runtime.generation import windows
 from tinybert.runtime.sentences import Piece
-from tinybert.ship import writer
-from tinybert.ship.model_card import write_model_card
 from tinybert.ship.writer import export_writer
 
 LONG = "the red cat sat on 12 mats, we saw it! " * 12
@@ -113,61 +108,6 @@ def test_a_long_text_has_one_summary(summarizer):
     assert summarizer(["", "  \n "]) == ["", ""]
     (whole,) = summarizer([LONG])
     assert len(whole) < len(LONG)
-
-
-class Words:
-    """Stands in for a model of six tokens, each a word."""
-
-    def __init__(self, answer):
-        self.tokenizer, self.answer, self.asked = SimpleNamespace(max_length=6), answer, []
-
-    def lengths(self, texts):
-        return [len(text.split()) for text in texts]
-
-    def __call__(self, texts, *_):
-        self.asked += [list(texts)] if texts else []
-        return [[Hypothesis(self.answer(text), 0.0)] for text in texts]
-
-
-def test_summaries_of_windows_take_the_place_of_a_text(summarizer):
-    first, second = "One two three. Four five six.", "Seven eight nine. Ten."
-    card = replace(summarizer.card, max_length=6)
-    short = Words(lambda text: text.split()[0])
-    assert Summarizer(short, card)([f"{first} {second}"]) == ["One"]
-    assert short.asked == [[first, second], ["One\nSeven"]]
-    long = Words(lambda text: f"{text} {text}")
-    assert Summarizer(long, card)([f"{first}\n{second}"]) == [f"{first} {first}"]
-    assert long.asked == [[first, second], [first]]
-
-
-def test_the_beginning_of_a_text_may_count_alone(summarizer):
-    first = "One two three. Four five six."
-    card = replace(summarizer.card, max_length=6)
-    words = Words(lambda text: text.split()[-1])
-    assert Summarizer(words, card)([f"{first} Seven.", " "], long="beginning") == ["six.", ""]
-    assert words.asked == [[first]]
-    asked = replace(card, generation={**card.generation, "long": "beginning"})
-    assert Summarizer(words, asked)([f"{first} Seven."]) == ["six."]
-
-
-@pytest.mark.parametrize(("right", "chosen"), [("six.", "beginning"), ("Seven.", "windows")])
-def test_dev_chooses_what_is_read_of_long_texts(tmp_path, monkeypatch, summarizer, right, chosen):
-    words = Words(lambda text: text.split()[-1])
-    card = replace(summarizer.card, max_length=6)
-    write_card(tmp_path, card)
-    monkeypatch.setattr(writer.runtime, "load", lambda _: Summarizer(words, card))
-    sources = ["One two three. Four five six. Seven.", "short"]
-    dev = Dataset.from_dict({"source": sources, "references": [[right], ["short"]]})
-    data = SimpleNamespace(dev=dev, task="summarization")
-    found = writer.choose_long(tmp_path, data)
-    assert found == {name: pytest.approx(100 if name == chosen else 50) for name in READ}
-    assert read_card(tmp_path).decoding()["long"] == chosen
-    write_model_card(tmp_path)
-    read = "the beginning is read" if chosen == "beginning" else "are summarized in windows"
-    assert read in (tmp_path / "README.md").read_text()
-    data.dev = dev.select([1])
-    assert writer.choose_long(tmp_path, data) == {}
-    assert read_card(tmp_path).decoding()["long"] == chosen
 
 
 @pytest.mark.parametrize(
@@ -312,7 +252,8 @@ def test_settings(translator):
         ("repetition_penalty", float("inf"), "is inf; wanted a number above 0"),
         ("beams", True, "is True; wanted at least 1, a whole number"),
         ("beams", 1001, "is 1001; wanted at most 1,000"),
-        ("long", "all", "is 'all'; wanted windows or beginning"),
+        ("truncation", "yes", "is 'yes'; wanted True or False"),
+        ("truncation", True, "is True; a translator reads all of a text"),
     ):
         with pytest.raises(ConfigError, match=f"{name} {wanted}"):
             translator(["a"], **{name: value})

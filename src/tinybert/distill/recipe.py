@@ -334,6 +334,8 @@ def _explain(kind: type[BaseModel], errors: Sequence[Any], where: str) -> list[s
             found[name] = f"unknown setting `{name}`{where}{near_miss(path[-1], fields)}"
         elif name in found:
             found[name] += f", or {told}"
+        elif not path:
+            found[name] = f"settings{where}: {told.removeprefix('value error, ')}"
         else:
             found[name] = f"`{name}` is {error['input']!r}{where}; {told}"
     return list(found.values())
@@ -341,6 +343,7 @@ def _explain(kind: type[BaseModel], errors: Sequence[Any], where: str) -> list[s
 
 def _setting(kind: Any, location: Sequence[str]) -> tuple[Mapping[str, Any], list[str]]:
     """Return the fields beside a setting, and its path without the types that it may have."""
+    fields: Mapping[str, Any] = {}
     path: list[str] = []
     while hasattr(kind, "model_fields") and len(path) < len(location):
         fields = kind.model_fields

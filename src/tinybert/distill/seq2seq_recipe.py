@@ -158,15 +158,15 @@ class StudentTraining(WriterTraining):
 class SearchSettings(Section):
     """How the artifact searches for answers, where a call does not say otherwise.
 
-    ``long`` says what is read of a source over ``max_length`` that is summarized: all of it, by
-    ``windows``, or the ``beginning`` that fits; None takes what is better on dev.
+    ``truncation`` lets what fits of a source over ``max_length`` be summarized, false all of it by
+    windows; None takes what is better on dev.
     """
 
     beams: int = Field(4, ge=1)
     length_penalty: float = Field(1.0, ge=0)
     no_repeat: int = Field(0, ge=0)
     repetition_penalty: float = Field(1.0, gt=0)
-    long: Literal["windows", "beginning"] | None = None
+    truncation: bool | None = None
 
 
 class WriterShip(Section):
@@ -192,6 +192,13 @@ class Seq2SeqRecipe(RunSettings):
     training: StudentTraining = StudentTraining()
     search: SearchSettings = SearchSettings()
     ship: WriterShip = WriterShip()
+
+    @model_validator(mode="after")
+    def _read_whole(self) -> Self:
+        """Refuse a setting that translators do not know."""
+        if self.task == "translation" and self.search.truncation is not None:
+            raise ValueError("search.truncation is for summaries; a translator reads all of a text")
+        return self
 
 
 def load(

@@ -12,9 +12,9 @@ from tinybert.errors import ArtifactError, ConfigError, MissingExtraError
 from tinybert.runtime.sentences import Piece, pack
 from tinybert.text import Tokenizer
 
-__all__ = ["LONG", "Decoding", "Generator", "Hypothesis", "open_artifact", "windows"]
+__all__ = ["Decoding", "Generator", "Hypothesis", "open_artifact", "windows"]
 
-LONG = ("windows", "beginning")
+
 _MOST_BEAMS = 1000
 
 
@@ -28,8 +28,7 @@ class Decoding:
         no_repeat: No run of so many tokens comes twice; 0 allows it.
         repetition_penalty: Above 1 makes tokens that were written less likely.
         max_tokens: Longest answer for a piece of text.
-        long: Of texts over the limit a summary is of ``windows`` (all of it is read) or of the
-            ``beginning`` (what fits is read).
+        truncation: A summary is of what fits of a text that is too long, not of all its windows.
     """
 
     beams: int = 4
@@ -37,7 +36,7 @@ class Decoding:
     no_repeat: int = 0
     repetition_penalty: float = 1.0
     max_tokens: int = 128
-    long: str = "windows"
+    truncation: bool = False
 
     def __post_init__(self) -> None:
         for name, least in (("beams", 1), ("no_repeat", 0), ("max_tokens", 1)):
@@ -51,8 +50,8 @@ class Decoding:
             right = isinstance(value, Real) and 0 <= float(value) < math.inf
             if not right or (wanted == "above 0" and value == 0):
                 raise ConfigError(f"{name} is {value!r}; wanted a number {wanted}")
-        if self.long not in LONG:
-            raise ConfigError(f"long is {self.long!r}; wanted {' or '.join(LONG)}")
+        if not isinstance(self.truncation, bool):
+            raise ConfigError(f"truncation is {self.truncation!r}; wanted True or False")
 
     def over(self, **settings: Any) -> "Decoding":
         """Return this with those settings changed that are not None.

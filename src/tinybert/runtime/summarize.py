@@ -16,10 +16,9 @@ class Summarizer(Writer):
     """A loaded artifact that summarizes; may be shared by many threads.
 
     A text longer than the card's ``max_length`` tokens is cut at the ends of sentences into windows
-    that fit. With ``long="beginning"`` the first one counts. With ``long="windows"`` the summaries
-    of all, a line each, take the place of the text and are summarized in turn, until one window is
-    left; where that makes them no shorter, the first window counts. A text of nothing but space has
-    an empty summary.
+    that fit. With ``truncation`` the first one counts. Else the summaries of all, a line each, take
+    the place of the text and are summarized in turn, until one window is left; where that makes
+    them no shorter, the first window counts. A text of nothing but space has an empty summary.
 
     Args:
         generator: The model.
@@ -57,10 +56,10 @@ class Summarizer(Writer):
     def _shortened(self, texts: list[str], decoding: Decoding) -> list[str]:
         """Return every text as one window."""
         found = [text.strip() for text in texts]
-        if decoding.long == "beginning":
-            return [self._windows(text)[0] if text else "" for text in found]
+        if decoding.truncation:
+            return [self.windows(text)[0] if text else "" for text in found]
         for _ in range(_ROUNDS):
-            plans = {i: self._windows(text) for i, text in enumerate(found) if text}
+            plans = {i: self.windows(text) for i, text in enumerate(found) if text}
             plans = {i: parts for i, parts in plans.items() if len(parts) > 1}
             asked = [part for parts in plans.values() for part in parts]
             answers = iter(self._generate(asked, decoding))
@@ -69,10 +68,10 @@ class Summarizer(Writer):
                 found[i] = whole if len(whole) < len(found[i]) else parts[0]
             if not plans:
                 break
-        return [self._windows(text)[0] if text else "" for text in found]
+        return [self.windows(text)[0] if text else "" for text in found]
 
-    def _windows(self, text: str) -> list[str]:
-        """Cut a text into windows that fit."""
+    def windows(self, text: str) -> list[str]:
+        """Cut a text into the windows that are summarized: one, where all of it fits."""
         if self._generate.lengths([text])[0] <= self.card.max_length:
             return [text]
         pieces: list[Piece] = []

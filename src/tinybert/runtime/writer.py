@@ -32,7 +32,7 @@ class Writer:
         Args:
             texts: N texts.
             settings: Of ``Decoding``, over those of the card: ``beams``, ``length_penalty``,
-                ``no_repeat``, ``repetition_penalty``, ``max_tokens``; of summaries ``long``.
+                ``no_repeat``, ``repetition_penalty``, ``max_tokens``; of summaries ``truncation``.
 
         Raises:
             DataError: Not a list, or an element that is not a text.
@@ -44,9 +44,11 @@ class Writer:
         """Return how answers are searched for; refuse longer ones than the model can write.
 
         Raises:
-            ConfigError: An unknown setting, or one out of range.
+            ConfigError: An unknown setting, one out of range, or truncation of what is translated.
         """
         decoding = self.decoding.over(**settings)
+        if decoding.truncation and self.card.task == "translation":
+            raise ConfigError("truncation is True; a translator reads all of a text")
         about = self.card.generation
         longest = about.get("positions", math.inf) - len(about.get("prefix", ()))
         if decoding.max_tokens > longest:

@@ -124,7 +124,7 @@ def _limit(card: Card) -> str:
             "of sentences."
         )
     if card.task == "summarization":
-        if card.generation.get("long") == "beginning":
+        if card.generation.get("truncation"):
             return f"Of texts longer than {card.max_length} tokens the beginning is read."
         return (
             f"Texts longer than {card.max_length} tokens are summarized in windows, and the "

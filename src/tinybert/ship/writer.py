@@ -4,6 +4,7 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +29,11 @@ from tinybert.distill.writers import copy_vocabulary, force_token, load_writer, 
 from tinybert.distill.writing import open_model, prefix_of
 from tinybert.errors import ArtifactError, ConfigError, DataError
 from tinybert.pairs import PairData
-from tinybert.runtime.generation import LONG, Decoding, Generator
+from tinybert.runtime.generation import Decoding, Generator
 from tinybert.ship.export import check_target
 from tinybert.ship.model_card import write_model_card
 
-__all__ = ["answers_of", "choose_long", "evaluate_writer", "export_writer", "verify_writer"]
+__all__ = ["answers_of", "choose_truncation", "evaluate_writer", "export_writer", "verify_writer"]
 
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 _DIFFERENCE = 1e-3
@@ -109,30 +110,30 @@ def export_writer(
     return Path(to)
 
 
-def choose_long(artifact: str | Path, data: PairData) -> dict[str, float]:
-    """Let a summarizer read of long sources what is better on dev: all of them, or the beginning.
+def choose_truncation(artifact: str | Path, data: PairData) -> dict[bool, float]:
+    """Let a summarizer read of long sources what is better on dev: what fits, or all windows.
 
     Args:
         artifact: Folder of ``export_writer``; the choice goes into its card.
-        data: The pairs; of their dev split the first thousand are answered.
+        data: The pairs; of their dev split a thousand sources over the limit are answered.
 
     Returns:
-        By ``Decoding.long`` the deciding metric, 0..100; empty where answers are the same.
+        By ``Decoding.truncation`` the deciding metric on these, 0..100; empty where there are none.
     """
-    rows = data.dev.select(range(min(_LONG_ROWS, len(data.dev))))
-    sources, references = list(rows["source"]), list(rows["references"])
     written = runtime.load(artifact)
     assert isinstance(written, runtime.Summarizer)
-    answers = {long: written(sources, long=long) for long in LONG}
-    if answers[LONG[0]] == answers[LONG[1]]:
+    long = (row for row in data.dev if len(written.windows(row["source"].strip())) > 1)
+    rows = list(islice(long, _LONG_ROWS))
+    if not rows:
         return {}
-    metric = text_metrics.MAIN[data.task]
-    found = {
-        long: text_metrics.measure(data.task, each, references, sources)[metric]
-        for long, each in answers.items()
-    }
+    sources, references = ([row[name] for row in rows] for name in ("source", "references"))
+    found = {}
+    for truncation in (False, True):
+        answers = written(sources, truncation=truncation)
+        figures = text_metrics.measure(data.task, answers, references, sources)
+        found[truncation] = figures[text_metrics.MAIN[data.task]]
     card = read_card(artifact)
-    generation = {**card.generation, "long": max(found, key=found.__getitem__)}
+    generation = {**card.generation, "truncation": found[True] > found[False]}
     write_card(artifact, replace(card, generation=generation))
     return found
 

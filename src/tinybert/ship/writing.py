@@ -20,7 +20,7 @@ from tinybert.ship import plots
 from tinybert.ship.systems import stage_logs
 from tinybert.ship.table import written_headline, written_table
 from tinybert.ship.templates import open_template
-from tinybert.ship.writer import answers_of, choose_long, export_writer, verify_writer
+from tinybert.ship.writer import answers_of, choose_truncation, export_writer, verify_writer
 
 __all__ = ["is_writing_run", "report_writing", "seq2seq"]
 
@@ -67,8 +67,8 @@ def seq2seq(recipe: Seq2SeqRecipe, say: Say = print) -> Path:
         split="sentence" if training.splits_sentences(data) else "length",
         teacher=recipe.teacher.model or "",
     )
-    if recipe.task == "summarization" and recipe.search.long is None:
-        _say_long(choose_long(artifact, data), data.task, say)
+    if recipe.task == "summarization" and recipe.search.truncation is None:
+        _say_truncation(choose_truncation(artifact, data), data.task, say)
     parity = verify_writer(artifact, student, data, max_drop=recipe.ship.max_drop)
     size = (artifact / read_card(artifact).model).stat().st_size
     say(
@@ -79,12 +79,14 @@ def seq2seq(recipe: Seq2SeqRecipe, say: Say = print) -> Path:
     return run
 
 
-def _say_long(found: Mapping[str, float], task: str, say: Say) -> None:
+def _say_truncation(found: Mapping[bool, float], task: str, say: Say) -> None:
     """Say what is read of long sources, if there are any."""
     if found:
-        metric = text_metrics.MAIN[task]
-        figures = ", ".join(f"{metric} {value:.2f} with {name}" for name, value in found.items())
-        say(f"long sources: search.long = {max(found, key=found.__getitem__)} ({figures} on dev)")
+        read = "what fits is" if found[True] > found[False] else "all windows are"
+        say(
+            f"of long sources {read} read: {text_metrics.MAIN[task]} on those of dev "
+            f"{found[True]:.2f} with truncation, {found[False]:.2f} with windows"
+        )
 
 
 def is_writing_run(run: str | Path) -> bool:
