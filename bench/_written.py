@@ -13,6 +13,7 @@ NAMES = {
     "student": "Student",
     "int8": "Student, int8",
     "alone": "Same student, references alone",
+    "scratch": "Same student, references alone, random start",
     "first sentence": "First sentence",
     "first 8 words": "First 8 words, 16 characters",
     "source": "Source unchanged",

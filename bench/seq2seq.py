@@ -7,10 +7,10 @@ Examples:
 DIR holds a folder for each set but the two of ``helpdesk`` (see bench/README.md). For each set and
 seed: the teacher and the student of the set's recipe; ``int8``, the artifact by ``tinybert.load``;
 ``alone``, a student of the same start that learns from the references without the teacher's texts
-and distributions, in as many steps (not of ``aeslc``, where it takes an hour); and what needs no
-model: of summaries the source's first sentence and its first eight words (of Chinese, sixteen
-characters), of translations the source as it is. The teacher of a seed is trained once. Dev chooses
-the epoch, test is measured once.
+and distributions, in as many steps (not of ``aeslc``, where it takes an hour); ``scratch``, of
+``3am``, the same from random weights; and what needs no model: of summaries the source's first
+sentence and its first eight words (of Chinese, sixteen characters), of translations the source as
+it is. The teacher of a seed is trained once. Dev chooses the epoch, test is measured once.
 Interrupted, the same command goes on where it stopped. Results: seq2seq-SET.json.
 """
 
@@ -28,6 +28,7 @@ import quality
 
 HERE = Path(__file__).parent
 ALONE = {"targets.references": 1.0, "targets.word_level": 0.0}
+STARTS = {"alone": "teacher", "scratch": "random"}
 
 
 @dataclass(frozen=True)
@@ -38,13 +39,13 @@ class Written:
         recipe: Name of its recipe.
         folder: Its folder in DIR; None: embedded.
         files: By setting, its files in the folder.
-        alone: Whether a student also learns from the references alone.
+        without: Students that learn from the references alone, see ``STARTS``.
     """
 
     recipe: str
     folder: str | None = None
     files: Mapping[str, str] = field(default_factory=dict)
-    alone: bool = True
+    without: tuple[str, ...] = ("alone",)
 
 
 SETS = {
@@ -55,12 +56,17 @@ SETS = {
         "multi30k",
         {"path": "train.tsv", "dev": "dev.tsv", "test": "test_2016_flickr.tsv"},
     ),
-    "3am": Written("translate-3am", "3am_en_zh", {"path": "train.tsv", "test": "dev.tsv"}),
+    "3am": Written(
+        "translate-3am",
+        "3am_en_zh",
+        {"path": "train.tsv", "test": "dev.tsv"},
+        without=("alone", "scratch"),
+    ),
     "aeslc": Written(
         "summarize-aeslc",
         "aeslc",
         {"path": "train.jsonl", "dev": "dev.jsonl", "test": "test.jsonl"},
-        alone=False,
+        without=(),
     ),
 }
 
@@ -74,7 +80,7 @@ def main() -> None:
     for name in arguments.sets:
         done: list[dict[str, Any]] = []
         whole = jobs(name, arguments)
-        for wanted in filter(None, (whole, alone_jobs(whole))):
+        for wanted in filter(None, (whole, without_jobs(whole))):
             with ThreadPoolExecutor(arguments.workers) as pool:
                 list(pool.map(start_job, wanted))
             done += wanted
@@ -103,12 +109,13 @@ def jobs(name: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:
     return [{**about, "seed": s, "run": str(work / f"{name}-{s}")} for s in arguments.seeds]
 
 
-def alone_jobs(whole: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the jobs of students that learn from the references alone, from the same layers."""
+def without_jobs(whole: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the jobs of students that learn from the references alone."""
     return [
-        {**job, "run": f"{job['run']}-alone", "teacher": str(Path(job["run"]) / "teacher")}
+        {**job, "run": f"{job['run']}-{name}", "teacher": f"{job['run']}/teacher", "called": name}
+        for name in STARTS
         for job in whole
-        if SETS[job["set"]].alone
+        if name in SETS[job["set"]].without
     ]
 
 
@@ -121,7 +128,7 @@ def start_job(job: dict[str, Any]) -> None:
 
 
 def run_job(**job: Any) -> None:
-    """Distil a student; one that learns alone starts from the layers of a job's ``teacher``."""
+    """Distil a student; a job with ``called`` learns without the teacher's texts."""
     from tinybert.distill import seq2seq_recipe
     from tinybert.ship.writing import seq2seq
 
@@ -131,14 +138,15 @@ def run_job(**job: Any) -> None:
         files = SETS[job["set"]].files
         about |= {f"data.{key}": str(Path(job["data"]) / file) for key, file in files.items()}
     recipe = seq2seq_recipe.load(job["recipe"], {**about, **chosen})
-    if "teacher" not in job:
+    if "called" not in job:
         rows = measured(seq2seq(recipe), job)
     else:
         taught = {"teacher.bert": None, "teacher.model": job["teacher"], **ALONE}
+        taught["student.start"] = STARTS[job["called"]]
         if 0 < recipe.targets.references < 1:
             taught["training.epochs"] = 2 * recipe.training.epochs
         alone = seq2seq_recipe.load(job["recipe"], {**about, **chosen, **taught})
-        rows = measured(seq2seq(alone), job, only="student", called="alone")
+        rows = measured(seq2seq(alone), job, only="student", called=job["called"])
     row_path(job).write_text(json.dumps(rows, indent=1), encoding="utf-8")
 
 

@@ -23,12 +23,14 @@ def test_jobs(asked, tmp_path):
     ]
     assert jobs[0]["settings"] == {"training.epochs": "2", "seed": "3"}
     assert len({job["run"] for job in jobs}) == 2
-    first = seq2seq.alone_jobs(jobs)[0]
+    first = seq2seq.without_jobs(jobs)[0]
     assert (first["run"], first["teacher"]) == (
         f"{jobs[0]['run']}-alone",
         f"{jobs[0]['run']}/teacher",
     )
-    assert not seq2seq.alone_jobs([job | {"set": "aeslc"} for job in jobs])
+    assert not seq2seq.without_jobs([job | {"set": "aeslc"} for job in jobs])
+    both = seq2seq.without_jobs([jobs[0] | {"set": "3am"}])
+    assert [job["called"] for job in both] == ["alone", "scratch"]
     assert seq2seq.jobs("helpdesk", asked(seq2seq, ""))[0]["data"] == ""
 
 
@@ -38,7 +40,7 @@ def test_rows_are_written_before_the_students_that_learn_alone(asked, tmp_path, 
     started, written = [], []
 
     def start(job):
-        started.append("teacher" in job)
+        started.append("called" in job)
         seq2seq.row_path(job).write_text('[{"system": "student"}]')
 
     given = asked(seq2seq, f"--work {tmp_path} --seeds 0 1")
