@@ -7,6 +7,7 @@ import numpy as np
 from datasets import Dataset
 
 from tinybert.errors import DataError
+from tinybert.soft_labels import SOFT
 
 __all__ = ["count_oddities", "cut_dev", "drop_empty", "find_leaks", "row_keys"]
 
@@ -90,7 +91,9 @@ def count_oddities(
     if torn and labels:
         notes.append(f"{torn:,} train texts are labelled in more than one way")
     carried = given
-    if task == "multilabel":
+    if SOFT in splits["train"].column_names:
+        carried = (i for row in splits["train"][SOFT] for i, share in enumerate(row) if share)
+    elif task == "multilabel":
         carried = (i for row in given for i, on in enumerate(row) if on)
     elif task == "answering":
         carried = ()

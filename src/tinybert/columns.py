@@ -6,10 +6,11 @@ from typing import Any
 
 from datasets import Dataset
 
+from tinybert.artifact import VALUED
 from tinybert.asked import select_questions
 from tinybert.errors import DataError
 from tinybert.labels import encode, label_names, merge_columns
-from tinybert.soft_labels import refuse_soft
+from tinybert.soft_labels import check_soft
 from tinybert.sources import (
     Columns,
     asked_columns,
@@ -128,9 +129,8 @@ def learnable(
         splits = {name: encode_tags(split, names, origins[name]) for name, split in rows.items()}
     else:
         rows = {name: _select(split, columns, origins[name]) for name, split in raw.items()}
-        if kind == "multilabel":
-            for name, split in rows.items():
-                refuse_soft(split["label"], split["line"], origins[name])
+        for name, split in rows.items() if kind not in VALUED else ():
+            check_soft(split["label"], split["line"], origins[name], several=kind == "multilabel")
         names = list(labels)
         names = names or label_names(raw["train"], columns.label, kind, source, separator)
         splits = {

@@ -19,6 +19,7 @@ from tinybert.columns import choose_columns, drop_unlabelled, learnable, merge_l
 from tinybert.errors import ArtifactError, DataError
 from tinybert.labels import choose_task
 from tinybert.quiet import no_bars
+from tinybert.soft_labels import SOFT
 from tinybert.sources import Columns, read_splits
 from tinybert.spans import READING, Reading
 from tinybert.tagged import outside_tag
@@ -272,7 +273,8 @@ def _check_variety(train: Dataset, kind: str, labels: tuple[str, ...], source: s
     given = list(train["label"])
     if kind == "tagging":
         given = [tag for row in given for tag in row]
-    if labels and all(label == given[0] for label in given):
+    shared = SOFT in train.column_names and any(row != train[SOFT][0] for row in train[SOFT])
+    if labels and not shared and all(label == given[0] for label in given):
         names = labels if kind == "multilabel" else [labels[given[0]]]
         shown = ", ".join(names)
         raise DataError(f"{source}: every train row has the label `{shown}`; wanted two or more")

@@ -2,14 +2,16 @@
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tinybert.errors import DataError
 
-__all__ = ["SOFT", "named", "read_soft", "refuse_soft", "shares"]
+__all__ = ["SOFT", "check_soft", "named", "read_soft", "shares"]
 
 SOFT = "soft_label"
+_LIKE_SHARES = re.compile(r"""\{\s*["'].*|\{.*:.*\}""", re.DOTALL)
 
 
 def named(value: Any) -> Mapping[str, Any] | None:
@@ -61,22 +63,32 @@ def read_soft(
     return found
 
 
-def refuse_soft(values: Sequence[Any], lines: Sequence[int], origin: str) -> None:
-    """Refuse soft labels where a text carries any number of labels.
+def check_soft(
+    values: Sequence[Any], lines: Sequence[int], origin: str, *, several: bool = False
+) -> None:
+    """Refuse soft labels that cannot be read, and any where a text carries a number of labels.
 
     Args:
         values: Labels of N rows.
         lines: The line of each.
         origin: What an error calls the split.
+        several: Whether a text carries any number of labels.
 
     Raises:
-        DataError: One is soft; its line is named.
+        DataError: A label begins like the text of a JSON object and is none; or one is soft where
+            texts carry several. Its line is named.
     """
     for value, line in zip(values, lines, strict=True):
         if named(value) is not None:
+            if several:
+                raise DataError(
+                    f"{origin} line {line}: label is {value}, one label shared out among several; "
+                    "wanted a list of labels where a text carries any number"
+                )
+        elif isinstance(value, str) and _LIKE_SHARES.fullmatch(value.strip()):
             raise DataError(
-                f"{origin} line {line}: label is {value}, one label shared out among several; "
-                "wanted a list of labels where a text carries any number"
+                f"{origin} line {line}: label is {value.strip()[:60]}, which looks like shares of "
+                'classes and is no JSON; wanted {"refund": 0.8, "card": 0.2}'
             )
 
 

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from tinybert import data as data_room
 from tinybert.distill import recipe as recipes
+from tinybert.distill.crops import add_crops
 from tinybert.distill.infer import load_classifier
 from tinybert.distill.label import label_rows
 from tinybert.distill.objective import Objective
@@ -88,6 +89,36 @@ def test_hard_labels_stay_hard(table_of):
 def test_a_wrong_weight_is_named(table_of, label, message):
     with pytest.raises(DataError, match=message):
         data_room.load(table_of([ROWS[0], {"text": "x", "label": label}, *ROWS[1:]]))
+
+
+@pytest.mark.parametrize("label", ["{'good': 2, 'bad': 1}", '{"good": 0.8', "{good: 1}"])
+def test_shares_that_are_no_json_are_no_class(table_of, label):
+    rows = [ROWS[0], {"text": "x", "label": label}, *ROWS[1:]]
+    with pytest.raises(
+        DataError, match=r"line 2: label is \{.*looks like shares of classes and is"
+    ):
+        data_room.load(table_of(rows))
+
+
+def test_braces_may_be_part_of_a_class(table_of):
+    rows = [{"text": f"{i} film", "label": ["{x}", "{"][i % 2]} for i in range(4)]
+    assert data_room.load(table_of(ROWS) and write(table_of(ROWS), rows) / "train.jsonl").labels
+
+
+def test_shares_may_differ_where_the_likeliest_is_the_same(table_of):
+    rare = [{"text": f"{n} films", "label": {"ok": n, "fraud": 1}} for n in range(2, 8)]
+    path = write(table_of(ROWS), rare) / "train.jsonl"
+    data = data_room.load(path)
+    assert not any("never seen" in note for note in data.notes)
+    same = [row | {"label": {"ok": 2, "fraud": 1}} for row in rare]
+    with pytest.raises(DataError, match="every train row has the label `ok`"):
+        data_room.load(write(table_of(ROWS), same) / "train.jsonl")
+
+
+def test_passages_have_no_shares(table_of):
+    long = [row | {"text": f"{row['text']} of the whole last year"} for row in ROWS]
+    rows = add_crops(data_room.load(table_of(long)).train, 2, seed=0)
+    assert {row["passage"]: row[SOFT] is None for row in rows} == {False: False, True: True}
 
 
 @pytest.mark.parametrize("label", [{"good": 1, "bad": 0.5}, '{"good": 1}'])

@@ -5,6 +5,8 @@ import re
 import numpy as np
 from datasets import Dataset, concatenate_datasets
 
+from tinybert.soft_labels import SOFT
+
 __all__ = ["add_crops", "sample"]
 
 _SHARE = (0.2, 0.8)
@@ -23,7 +25,7 @@ def add_crops(train: Dataset, copies: int, *, seed: int) -> Dataset:
         seed: Seeds the draw.
 
     Returns:
-        The rows, then the passages, their ``label`` None, told apart by a column ``passage``.
+        The rows, then the passages, without labels, told apart by a column ``passage``.
     """
     rows = train.add_column("passage", [False] * len(train))
     if copies == 0:
@@ -33,6 +35,7 @@ def add_crops(train: Dataset, copies: int, *, seed: int) -> Dataset:
     seen = set(train["text"])
     found: dict[str, list[object]] = {name: [] for name in rows.column_names}
     for row in train:
+        unlabelled = {name: None for name in ("label", SOFT) if name in row}
         for _ in range(copies):
             name = "text2" if pair and random.random() < 0.5 else "text"
             cut = _passage(row[name], random)
@@ -40,7 +43,7 @@ def add_crops(train: Dataset, copies: int, *, seed: int) -> Dataset:
             if not cut or key in seen:
                 continue
             seen.add(key)
-            for column, value in (row | {name: cut, "label": None, "passage": True}).items():
+            for column, value in (row | unlabelled | {name: cut, "passage": True}).items():
                 found[column].append(value)
     extra = Dataset.from_dict(found, features=rows.features)
     return concatenate_datasets([rows, extra])
