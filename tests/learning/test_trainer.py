@@ -1,5 +1,6 @@
 """A stage of training: its checkpoints, and what it says where there is no terminal."""
 
+import json
 import re
 import signal
 
@@ -141,6 +142,24 @@ def test_patience_outlives_an_interruption(tmp_path, capsys):
         train(tmp_path / "stage", [0.9, 0.1, 0.2, 0.3], patience=2, seen=Pressed(8))
     train(tmp_path / "stage", [0.2, 0.3, 0.4, 0.5], patience=2)
     assert "step 9/12" in capsys.readouterr().out.splitlines()[-1]
+
+
+def test_what_had_ended_is_not_trained_on(tmp_path, monkeypatch):
+    averaged = []
+
+    def average(_, last, *__):
+        averaged.append([place.name for place in last])
+        if len(averaged) == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(trainer, "take_average", average)
+    scores = [0.1, 0.3, 0.2, 0.3, 0.9, 0.9]
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "stage", scores, patience=2, average=3)
+    train(tmp_path / "stage", scores, patience=2, average=3)
+    assert averaged == [[f"checkpoint-{n}" for n in (6, 9, 12)]] * 2
+    history = json.loads((tmp_path / "stage" / "log.json").read_text())
+    assert [row["eval_score"] for row in history if "eval_score" in row] == scores[:4]
 
 
 def test_each_measurement_is_told(tmp_path, capsys):

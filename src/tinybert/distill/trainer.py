@@ -305,13 +305,27 @@ class _Patience(TrainerCallback):
 
     def __init__(self, patience: int, metric: str) -> None:
         self._patience, self._metric = patience, f"eval_{metric}"
+        self._had_ended = False
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
+        """See whether an interrupted training had ended."""
+        self._had_ended = self._ends(state.log_history)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
+        """End a training that had: the library goes on for a step, of which nothing is kept."""
+        if self._had_ended:
+            control.should_training_stop = True
+            control.should_evaluate = control.should_save = False
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
         """Stop where the best measurement is too long ago."""
-        told = [row for row in state.log_history if self._metric in row]
-        found = [row[self._metric] for row in told if row.get("eval_distinct", 1.0) >= _APART]
-        if found and len(found) - 1 - found.index(max(found)) >= self._patience:
+        if self._ends(state.log_history):
             control.should_training_stop = True
+
+    def _ends(self, history: list[dict[str, float]]) -> bool:
+        told = [row for row in history if self._metric in row]
+        found = [row[self._metric] for row in told if row.get("eval_distinct", 1.0) >= _APART]
+        return bool(found) and len(found) - 1 - found.index(max(found)) >= self._patience
 
 
 class _Progress(ProgressCallback):
