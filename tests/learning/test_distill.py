@@ -13,6 +13,7 @@ from transformers import AutoModelForSequenceClassification
 
 import trainings
 from tinybert.distill import recipe as recipes
+from tinybert.distill import seq2seq_recipe
 from tinybert.distill.folder import open_folder
 from tinybert.distill.task import distill, teach
 from tinybert.errors import ConfigError, DataError, UnsupportedModelError
@@ -146,6 +147,15 @@ def test_a_command_refused_before_the_training_may_be_corrected(settings, tmp_pa
     (folder / "stages").mkdir()
     with pytest.raises(ConfigError, match=r"other settings \(data\.text\)"):
         open_folder(recipes.load(None, settings | {"data.text": "text"}))
+
+
+def test_a_writer_may_search_otherwise(tmp_path):
+    given = {"out": str(tmp_path), "data.path": "pairs.tsv", "task": "summarization"}
+    open_folder(seq2seq_recipe.load(None, given))
+    (tmp_path / "stages").mkdir()
+    open_folder(seq2seq_recipe.load(None, given | {"search.truncation": True, "search.beams": 2}))
+    with pytest.raises(ConfigError, match=r"other settings \(targets\.beams\)"):
+        open_folder(seq2seq_recipe.load(None, given | {"targets.beams": 2}))
 
 
 def test_narrow_student_with_projections_ships_none_of_them(taught):

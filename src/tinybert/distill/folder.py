@@ -19,16 +19,16 @@ from tinybert.errors import ConfigError
 
 __all__ = ["hold_texts", "open_folder", "versions"]
 
-_FREE = ("out", "ship")
+_FREE = ("out", "search", "ship")
 _PACKAGES = ("torch", "transformers", "datasets", "tokenizers", "numpy")
 
 
 def open_folder(recipe: Any) -> Path:
     """Create the run's folder, or go on with one of the same recipe.
 
-    What decides no training may differ: where the folder is, and what is shipped within which
-    limits, so that a refused artifact does not cost a whole run. A folder that holds the recipe
-    alone was refused before anything was made; any other recipe takes its place.
+    What decides no training may differ: where the folder is, what is shipped within which limits,
+    and how a shipped writer searches, so that no other artifact costs a whole run. A folder that
+    holds the recipe alone was refused before anything was made; any other recipe takes its place.
 
     Args:
         recipe: Of any kind; its ``out`` is the folder.
