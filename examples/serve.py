@@ -10,20 +10,20 @@ import io
 import json
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-import tinybert
 from tinybert.errors import TinyBertError
-from tinybert.runtime import predict
+from tinybert.runtime import load, predict
 
 
 def answers(model, body):
-    """Return an answer for each text, or each list of two, of a JSON list."""
-    rows, out = json.loads(body), io.StringIO()
-    texts = [text for row in rows for text in (row if isinstance(row, list) else [row])]
-    if not isinstance(rows, list) or not all(isinstance(text, str) for text in texts):
-        raise ValueError("wanted a JSON list of texts, or of lists of two")
+    """Return an answer for each text, or for each list of two of a model of pairs."""
+    given, out, size = json.loads(body), io.StringIO(), 1 + model.card.pair
+    rows = given if size == 2 else [[text] for text in given]
+    texts = [text for row in rows if isinstance(row, list) and len(row) == size for text in row]
+    if not isinstance(given, list) or [type(t) for t in texts] != [str] * size * len(rows):
+        raise ValueError(f"wanted a JSON list of {'texts' if size == 1 else 'lists of two texts'}")
     if texts and predict(model, texts, out=out, format="jsonl"):
         raise ValueError("some texts cannot be read")
-    return [json.loads(line) for line in out.getvalue().splitlines()]
+    return [json.loads(line) for line in out.getvalue().split("\n")[:-1]]
 
 
 def server(model, host, port):
@@ -32,10 +32,10 @@ def server(model, host, port):
             try:
                 size = int(self.headers.get("Content-Length") or 0)
                 if not 0 <= size <= 1_000_000:
-                    self.rfile.read(min(max(size, 0), 10_000_000))  # else the answer may be lost
+                    self.rfile.read(min(max(size, 0), 10_000_000))  # else no answer may arrive
                     raise ValueError(f"{size} bytes; wanted a million at most")
                 self.reply(200, answers(model, self.rfile.read(size)))
-            except (TypeError, ValueError, TinyBertError) as error:
+            except (RecursionError, TypeError, ValueError, TinyBertError) as error:
                 self.reply(400, {"error": str(error)})
 
         def do_GET(self):
@@ -57,4 +57,4 @@ if __name__ == "__main__":
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
     given = parser.parse_args()
-    server(tinybert.load(given.artifact, threads=1), given.host, given.port).serve_forever()
+    server(load(given.artifact, threads=1), given.host, given.port).serve_forever()

@@ -8,6 +8,7 @@ import sys
 from http.client import HTTPConnection
 from pathlib import Path
 from threading import Thread
+from types import SimpleNamespace
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
@@ -70,14 +71,31 @@ def test_serve(tmp_path):
         ]
         assert ask() == (200, {"task": "classification", "labels": ["refund", "delivery"]})
         assert ask(b"[]") == (200, [])
-        for wrong in (b"[3]", b'"one"', b"{", b"4", b'["\\ud800", "a"]', b" " * 1_000_001):
-            status, found = ask(wrong)
+        wrong = [b"[3]", b'"one"', b"{", b"4", b'["\\ud800", "a"]', b" " * 1_000_001]
+        for body in (*wrong, b'["a", ["b", "c"]]', b"[" * 5000):
+            status, found = ask(body)
             assert (status, list(found)) == (400, ["error"])
         for size in ("-1", "many"):
             line = HTTPConnection("127.0.0.1", server.server_port, timeout=30)
             line.request("POST", "/", headers={"Content-Length": size})
             assert line.getresponse().status == 400
         server.shutdown()
+    pairs = SimpleNamespace(card=SimpleNamespace(pair=True))
+    for wrong in ('[["a", "b", "c"], ["d"]]', '["ab"]', '[["a"]]', "[3]"):
+        with pytest.raises(ValueError, match="a JSON list of lists of two texts"):
+            serve["answers"](pairs, wrong)
+
+
+def test_serve_keeps_odd_ends_of_lines():
+    serve = runpy.run_path(str(EXAMPLES / "serve.py"))
+    copied = SimpleNamespace(card=SimpleNamespace(pair=False))
+    text = "A man\u2028runs\u0085"
+
+    def predict(*_, out, **__):
+        out.write(json.dumps({"text": text}, ensure_ascii=False) + "\n")
+
+    serve["answers"].__globals__["predict"] = predict
+    assert serve["answers"](copied, '["a"]') == [{"text": text}]
 
 
 def test_translate_pairs(monkeypatch, capsys, tmp_path):
