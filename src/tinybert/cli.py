@@ -387,3 +387,7 @@ for _command, _shown in (PLANNING | WRITING).items():
 def main() -> None:
     """Run the command line."""
     app()
+
+
+if __name__ == "__main__":
+    main()

@@ -8,7 +8,7 @@ from datasets import Dataset
 
 from tinybert.artifact import Card, read_card, write_card
 from tinybert.distill import seq2seq_recipe
-from tinybert.errors import ConfigError
+from tinybert.errors import ArtifactError, ConfigError
 from tinybert.runtime import Hypothesis, Summarizer
 from tinybert.ship import writer, writing
 from tinybert.ship.model_card import write_model_card
@@ -51,6 +51,21 @@ def test_what_fits_may_count_alone():
     card = replace(CARD, generation={**CARD.generation, "truncation": True})
     assert Summarizer(words, card)([f"{FIRST} Seven."]) == ["six."]
     assert Summarizer(words, card)([f"{FIRST} Seven."], truncation=False) == ["Seven."]
+
+
+def test_a_card_of_another_version_is_told_from_a_wrong_setting():
+    card = replace(CARD, generation={"beam_groups": 2})
+    with pytest.raises(ArtifactError, match=r"unknown setting `beam_groups`.*; upgrade tinybert"):
+        Summarizer(last_word(), card)
+    with pytest.raises(ConfigError, match=r"^unknown setting `beam_groups`"):
+        Summarizer(last_word(), CARD)(["a"], beam_groups=2)
+
+
+def test_a_first_window_of_a_few_words_does_not_count_alone():
+    words = last_word()
+    words.cut = lambda text: [" ".join(text.split()[:6]) + " ", "the rest"]
+    long = " ".join("abcdefgh")
+    assert Summarizer(words, CARD)([f"Hi,\n{long}"], truncation=True) == ["e"]
 
 
 @pytest.mark.parametrize(("right", "truncation"), [("six.", True), ("Seven.", False)])

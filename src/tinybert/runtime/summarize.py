@@ -10,15 +10,17 @@ from tinybert.runtime.writer import Writer, check_texts
 __all__ = ["Summarizer"]
 
 _ROUNDS = 8
+_LEAST = 4
 
 
 class Summarizer(Writer):
     """A loaded artifact that summarizes; may be shared by many threads.
 
     A text longer than the card's ``max_length`` tokens is cut at the ends of sentences into windows
-    that fit. With ``truncation`` the first one counts. Else the summaries of all, a line each, take
-    the place of the text and are summarized in turn, until one window is left; where that makes
-    them no shorter, the first window counts. A text of nothing but space has an empty summary.
+    that fit. With ``truncation`` the first one counts, or, where that is under a quarter of the
+    limit, the text up to the limit. Else the summaries of all, a line each, take the place of the
+    text and are summarized in turn, until one window is left; where that makes them no shorter, the
+    first window counts. A text of nothing but space has an empty summary.
 
     Args:
         generator: The model.
@@ -57,7 +59,7 @@ class Summarizer(Writer):
         """Return every text as one window."""
         found = [text.strip() for text in texts]
         if decoding.truncation:
-            return [self.windows(text)[0] if text else "" for text in found]
+            return [self._beginning(text) if text else "" for text in found]
         for _ in range(_ROUNDS):
             plans = {i: self.windows(text) for i, text in enumerate(found) if text}
             plans = {i: parts for i, parts in plans.items() if len(parts) > 1}
@@ -69,6 +71,13 @@ class Summarizer(Writer):
             if not plans:
                 break
         return [self.windows(text)[0] if text else "" for text in found]
+
+    def _beginning(self, text: str) -> str:
+        """Return the first window, or what fits where a long sentence leaves that almost empty."""
+        first, limit = self.windows(text)[0], self.card.max_length
+        if first != text and self._generate.lengths([first])[0] < limit / _LEAST:
+            return self._generate.cut(text)[0].rstrip()
+        return first
 
     def windows(self, text: str) -> list[str]:
         """Cut a text into the windows that are summarized: one, where all of it fits."""

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tinybert.artifact import Card
-from tinybert.errors import ConfigError, DataError
+from tinybert.errors import ArtifactError, ConfigError, DataError
 from tinybert.runtime.generation import Decoding, Generator, Hypothesis
 from tinybert.runtime.session import shorten
 from tinybert.text import lone_surrogate
@@ -19,12 +19,20 @@ class Writer:
     Args:
         generator: The model.
         card: Its card.
+
+    Raises:
+        ArtifactError: The card says to search in a way that this version does not know.
     """
 
     def __init__(self, generator: Generator, card: Card) -> None:
         self._generate = generator
         self.card, self.labels = card, card.labels
-        self.decoding = Decoding().over(**card.decoding())
+        try:
+            self.decoding = Decoding().over(**card.decoding())
+        except ConfigError as error:
+            raise ArtifactError(
+                f"card.json, `generation`: {error}; upgrade tinybert or export again"
+            ) from error
 
     def __call__(self, texts: Iterable[str], **settings: Any) -> list[str]:
         """Return what is written for every text, in order.
