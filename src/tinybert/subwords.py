@@ -1,10 +1,11 @@
-"""Trains a tokenizer on texts: pieces of words, and bytes for what no piece writes."""
+"""Tokenizers of models that write: trained on texts, or a BERT's that joins words."""
 
 import json
 from collections.abc import Iterable
 from pathlib import Path
 
 from tokenizers import (
+    Regex,
     Tokenizer,
     decoders,
     models,
@@ -17,11 +18,21 @@ from tokenizers import (
 from tinybert.artifact import write_atomic
 from tinybert.errors import ConfigError
 
-__all__ = ["SPECIAL", "train_tokenizer"]
+__all__ = ["SPECIAL", "join_words", "train_tokenizer"]
 
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")
 _BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
 _LEAST = 300
+_WIDE = "\u3000-\u303f\uff00-\uffef"
+_CHINESE = f"[{_WIDE}\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0002fa1f]"
+_SUFFIX = r"(?:s|t|re|ve|ll|d|m)\b"
+_NEEDLESS = (
+    f" (?={_CHINESE})|(?<={_CHINESE}) ",
+    r" (?=[.,;:!?%)\]}])|(?<=[(\[{$#€£]) ",
+    rf"(?<=\w) (?=['’] {_SUFFIX}|[/@] \w)|(?<=\d) (?=- \d)",
+    rf"(?<=\w['’]) (?={_SUFFIX})|(?<=\w[/@]) (?=\w)|(?<=\d[-.:]) (?=\d)|(?<=\d,) (?=\d{{3}}\b)",
+    r"(?<=\w\.) (?=(?:com|org|net|edu|gov)\b)",
+)
 
 
 def train_tokenizer(texts: Iterable[str], folder: str | Path, *, vocab_size: int) -> Path:
@@ -93,3 +104,23 @@ def _write(tokenizer: Tokenizer, folder: Path) -> Path:
     write_atomic(folder / "tokenizer.json", whole.to_str().encode())
     write_atomic(folder / "tokenizer_config.json", json.dumps(config, indent=2).encode())
     return folder
+
+
+def join_words(folder: str | Path) -> None:
+    """Let the tokenizer of a BERT write with the spaces that people put.
+
+    A BERT reads each Chinese character and each mark as a word, and its tokenizer puts a space
+    between words: 退 款, it ' s, 10 : 30. Such spaces are not written any more. A tokenizer that
+    says otherwise how words are joined stays as it is.
+
+    Args:
+        folder: Its ``tokenizer.json`` is changed.
+    """
+    path = Path(folder) / "tokenizer.json"
+    tokenizer = Tokenizer.from_file(str(path))
+    if not isinstance(tokenizer.decoder, decoders.WordPiece | None):
+        return
+    words = tokenizer.decoder or decoders.WordPiece(cleanup=False)
+    less = [decoders.Replace(Regex(pattern), "") for pattern in _NEEDLESS]
+    tokenizer.decoder = decoders.Sequence([words, decoders.Fuse(), *less])
+    write_atomic(path, tokenizer.to_str(pretty=True).encode())

@@ -28,7 +28,7 @@ from tinybert.errors import ConfigError, UnsupportedModelError
 from tinybert.layout import layout_of
 from tinybert.narrow import NARROWED, narrow_writer
 from tinybert.quiet import no_bars
-from tinybert.subwords import train_tokenizer
+from tinybert.subwords import join_words, train_tokenizer
 from tinybert.text import Tokenizer
 
 __all__ = [
@@ -156,6 +156,8 @@ def write_vocabulary(
 def copy_vocabulary(model: str | Path, folder: str | Path) -> None:
     """Write a model's tokenizer into a folder; Marian's and T5's from SentencePiece files.
 
+    That of a BERT writes no needless spaces (see ``subwords.join_words``).
+
     Args:
         model: Folder or hub id.
         folder: Gets ``tokenizer.json`` and ``tokenizer_config.json``; where targets have a
@@ -175,6 +177,9 @@ def copy_vocabulary(model: str | Path, folder: str | Path) -> None:
         spm.write_t5_vocabulary(place, target)
     else:
         save_tokenizer(model, target)
+    for name in (target, target / _TARGET):
+        if (name / _FILES[0]).is_file():
+            join_words(name)
 
 
 def open_vocabulary(folder: Path, limits: tuple[int, int]) -> tuple[Tokenizer, Tokenizer]:

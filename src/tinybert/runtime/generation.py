@@ -1,6 +1,7 @@
 """Writes texts with an encoder-decoder: beams, n-best, one token after another."""
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from numbers import Integral, Real
@@ -16,6 +17,7 @@ __all__ = ["Decoding", "Generator", "Hypothesis", "open_artifact", "windows"]
 
 
 _MOST_BEAMS = 1000
+_UNSURE = re.compile(r" [^\w\s]$")  # a mark that the next token may join to the word before
 
 
 @dataclass(frozen=True)
@@ -175,6 +177,8 @@ class Generator:
         ):
             tokens.append(step.token)
             whole = self._text(tokens)
+            if not step.is_last:
+                whole = _UNSURE.sub("", whole)
             if step.is_last or not whole.endswith("\ufffd"):
                 if whole != said:
                     yield whole[len(said) :]

@@ -1,0 +1,74 @@
+"""The tokenizer of a BERT writes with the spaces that people put."""
+
+from types import SimpleNamespace
+
+import pytest
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
+
+from tinybert.runtime.generation import Decoding, Generator
+from tinybert.subwords import join_words
+
+TEXTS = [
+    "退款申请，8月账单iPhone 13手机“好”吗？",
+    "它说：「不行」。",
+    "it's his, don't; you’re we'll",
+    "re: pay $20.50 (or 3%) at 10:30 on 10/30/01 for 2-3 ids #5 of 1,000",
+    "write to bob@enron.com and/or ask!",
+    "in 2001, 3 people - not 4 - said ' no '",
+    "“ quoted ” well - known",
+]
+
+
+def save(folder, decoder, *, model=models.WordPiece):
+    backend = Tokenizer(model({}, unk_token="[UNK]"))
+    backend.normalizer = normalizers.BertNormalizer(lowercase=False)
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    words = [
+        word
+        for text in TEXTS
+        for word, _ in backend.pre_tokenizer.pre_tokenize_str(
+            backend.normalizer.normalize_str(text)
+        )
+    ]
+    vocabulary = {word: i for i, word in enumerate(dict.fromkeys(["[UNK]", *words]))}
+    backend.model = model(vocabulary, unk_token="[UNK]")
+    backend.decoder = decoder
+    backend.save(str(folder / "tokenizer.json"))
+    return folder / "tokenizer.json"
+
+
+@pytest.mark.parametrize("decoder", [decoders.WordPiece(), decoders.WordPiece(cleanup=False), None])
+@pytest.mark.parametrize("text", TEXTS)
+def test_no_needless_space_is_written(tmp_path, decoder, text):
+    path = save(tmp_path, decoder)
+    join_words(tmp_path)
+    backend = Tokenizer.from_file(str(path))
+    assert backend.decode(backend.encode(text).ids) == text
+    before = path.read_bytes()
+    join_words(tmp_path)
+    assert path.read_bytes() == before
+
+
+def test_a_tokenizer_that_knows_its_spaces_stays(tmp_path):
+    path = save(tmp_path, decoders.Metaspace())
+    before = path.read_bytes()
+    join_words(tmp_path)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_a_stream_takes_nothing_back(tmp_path, text):
+    save(tmp_path, decoders.WordPiece())
+    join_words(tmp_path)
+    backend = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    encoded = backend.encode(text)
+
+    def generate_tokens(*_, **__):
+        for i, token in enumerate(encoded.tokens, 1):
+            yield SimpleNamespace(token=token, is_last=i == len(encoded.tokens))
+
+    generator = Generator.__new__(Generator)
+    generator._model = SimpleNamespace(generate_tokens=generate_tokens)
+    generator._ids, generator.target, generator.prefix = backend.get_vocab(), backend, ()
+    generator._encode, generator._settings = list, lambda _: {}
+    assert "".join(generator.stream("", Decoding())) == text
