@@ -149,11 +149,11 @@ def given(arguments: argparse.Namespace) -> dict[str, str]:
 
 def make_encoder(name: str, work: Path, arguments: argparse.Namespace) -> None:
     """Train the encoder that the teachers of a Chinese set start from, unless another is named."""
-    if not SETS[name].encoder or "teacher.model" in given(arguments):
+    if not SETS[name].encoder or {"teacher.model", "teacher.bert"} & given(arguments).keys():
         return
     text = arguments.data / ENCODER_TEXT if arguments.data else None
     if text is None or not text.is_file():
-        sys.exit(f"{name} needs --data DIR with {ENCODER_TEXT} in it, or --set teacher.model=")
+        sys.exit(f"{name} needs --data DIR with {ENCODER_TEXT} in it, or --set of a teacher")
     out = encoder_folder(work)
     job = {"data": str(arguments.data), "work": str(work), "out": str(out), "text": str(text)}
     job |= {"passages": arguments.passages, "epochs": 1}

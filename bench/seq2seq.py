@@ -4,13 +4,14 @@ Examples:
     python bench/seq2seq.py --data DIR --sets multi30k 3am --seeds 0
     python bench/seq2seq.py --sets helpdesk --set training.epochs=20
 
-DIR holds a folder for each set but the two of ``helpdesk`` (see bench/README.md). For each set and
-seed: the teacher and the student of the set's recipe; ``int8``, the artifact by ``tinybert.load``;
-``alone``, a student of the same start that learns from the references without the teacher's texts
-and distributions, in as many steps (not of ``aeslc``, where it takes an hour); ``scratch``, of
-``3am``, the same from random weights; and what needs no model: of summaries the source's first
-sentence and its first eight words (of Chinese, sixteen characters), of translations the source as
-it is. The teacher of a seed is trained once. Dev chooses the epoch, test is measured once.
+DIR holds a folder for each set but the two of ``helpdesk``, and the text that a small encoder for
+the Chinese one learns from (see bench/README.md). For each set and seed: the teacher and the
+student of the set's recipe; ``int8``, the artifact by ``tinybert.load``; ``alone``, a student of
+the same start that learns from the references without the teacher's texts and distributions, in as
+many steps (not of ``aeslc``, where it takes an hour); ``scratch``, of ``3am``, the same from random
+weights; and what needs no model: of summaries the source's first sentence and its first eight words
+(of Chinese, sixteen characters), of translations the source as it is. The teacher of a seed is
+trained once. Dev chooses the epoch, test is measured once.
 Interrupted, the same command goes on where it stopped. Results: seq2seq-SET.json.
 """
 
@@ -40,17 +41,19 @@ class Written:
         folder: Its folder in DIR; None: embedded.
         files: By setting, its files in the folder.
         without: Students that learn from the references alone, see ``STARTS``.
+        encoder: Whether the teacher begins as an encoder that is made here (see ``_encoder``).
     """
 
     recipe: str
     folder: str | None = None
     files: Mapping[str, str] = field(default_factory=dict)
     without: tuple[str, ...] = ("alone",)
+    encoder: bool = False
 
 
 SETS = {
     "helpdesk": Written("summarize-helpdesk"),
-    "helpdesk-zh": Written("summarize-helpdesk-zh"),
+    "helpdesk-zh": Written("summarize-helpdesk-zh", encoder=True),
     "multi30k": Written(
         "translate-multi30k",
         "multi30k",
@@ -79,6 +82,8 @@ def main() -> None:
     quality.place_results(arguments)
     for name in arguments.sets:
         done: list[dict[str, Any]] = []
+        if SETS[name].encoder:
+            quality.make_encoder(name, Path(arguments.work), arguments)
         whole = jobs(name, arguments)
         for wanted in filter(None, (whole, without_jobs(whole))):
             with ThreadPoolExecutor(arguments.workers) as pool:
@@ -101,6 +106,8 @@ def jobs(name: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:
     wanted = SETS[name]
     about = {"recipe": str(HERE.parent / "recipes" / f"{wanted.recipe}.toml")}
     about |= {"settings": quality.given(arguments), "set": name, "data": ""}
+    if wanted.encoder:
+        about["bert"] = str(quality.encoder_folder(Path(arguments.work)))
     if wanted.folder:
         if arguments.data is None or not (arguments.data / wanted.folder).is_dir():
             sys.exit(f"{name} needs --data DIR with a folder {wanted.folder} in it")
@@ -134,6 +141,8 @@ def run_job(**job: Any) -> None:
 
     chosen = {key: json.loads(value) for key, value in job["settings"].items()}
     about: dict[str, Any] = {"seed": job["seed"], "out": job["run"]}
+    if "bert" in job:
+        about["teacher.bert"] = job["bert"]
     if job["data"]:
         files = SETS[job["set"]].files
         about |= {f"data.{key}": str(Path(job["data"]) / file) for key, file in files.items()}
@@ -173,7 +182,7 @@ def write_results(name: str, done: list[dict[str, Any]], arguments: argparse.Nam
     from _results import write
 
     rows = [row for job in done for row in json.loads(row_path(job).read_text(encoding="utf-8"))]
-    where = "--data DIR " if done[0]["data"] else ""
+    where = "--data DIR " if done[0]["data"] or "bert" in done[0] else ""
     seeds = " ".join(map(str, arguments.seeds))
     command = f"python bench/seq2seq.py {where}--sets {name} --seeds {seeds}"
     command += "".join(f" --set '{pair}'" for pair in arguments.set)

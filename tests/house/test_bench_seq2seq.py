@@ -32,6 +32,33 @@ def test_jobs(asked, tmp_path):
     both = seq2seq.without_jobs([jobs[0] | {"set": "3am"}])
     assert [job["called"] for job in both] == ["alone", "scratch"]
     assert seq2seq.jobs("helpdesk", asked(seq2seq, ""))[0]["data"] == ""
+    (chinese,) = seq2seq.jobs("helpdesk-zh", asked(seq2seq, f"--work {tmp_path} --seeds 0"))
+    assert chinese["bert"] == f"{tmp_path}/encoder-zh"
+
+
+def test_a_chinese_teacher_begins_as_an_encoder(asked, tmp_path, monkeypatch):
+    import seq2seq
+
+    class Stopped(Exception):
+        pass
+
+    seen = {}
+
+    def stop(recipe):
+        seen["bert"] = recipe.teacher.bert
+        raise Stopped
+
+    monkeypatch.setattr("tinybert.ship.writing.seq2seq", stop)
+    (job,) = seq2seq.jobs("helpdesk-zh", asked(seq2seq, f"--work {tmp_path} --seeds 0"))
+    with pytest.raises(Stopped):
+        seq2seq.run_job(**job)
+    assert seen == {"bert": f"{tmp_path}/encoder-zh"}
+    (alone,) = seq2seq.without_jobs([job])
+    with pytest.raises(Stopped):
+        seq2seq.run_job(**alone)
+    assert seen == {"bert": None}
+    with pytest.raises(SystemExit, match="helpdesk-zh needs --data DIR with"):
+        seq2seq.quality.make_encoder("helpdesk-zh", tmp_path, asked(seq2seq, ""))
 
 
 def test_rows_are_written_before_the_students_that_learn_alone(asked, tmp_path, monkeypatch):
