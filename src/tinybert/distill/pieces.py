@@ -148,6 +148,7 @@ class _Pieces:
 
     def __init__(self, backend: Backend, size: int) -> None:
         self._backend = backend
+        self._before = "" if _puts_a_space(backend) else " "
         ids = sorted(i for i in backend.get_vocab(with_added_tokens=False).values() if i < size)
         texts = [text.strip() for text in backend.decode_batch([[i] for i in ids])]
         candidates = [(i, text) for i, text in zip(ids, texts, strict=True) if is_word(text)]
@@ -186,8 +187,22 @@ class _Pieces:
 
     def _encode(self, words: Sequence[str]) -> list[int | None]:
         """Return the one id that a word inside a sentence has, None where it has several."""
-        spaced = self._backend.encode_batch([f" {w}" for w in words], add_special_tokens=False)
-        return [encoding.ids[0] if len(encoding.ids) == 1 else None for encoding in spaced]
+        texts = [self._before + word for word in words]
+        found = self._backend.encode_batch(texts, add_special_tokens=False)
+        return [encoding.ids[0] if len(encoding.ids) == 1 else None for encoding in found]
+
+
+def _puts_a_space(backend: Backend) -> bool:
+    """Whether a tokenizer puts a space before a text, where there is one too: SentencePiece's."""
+    lengths = []
+    for text in ("a", " a"):
+        if backend.normalizer is not None:
+            text = backend.normalizer.normalize_str(text)
+        parts = [(text, (0, 0))]
+        if backend.pre_tokenizer is not None:
+            parts = backend.pre_tokenizer.pre_tokenize_str(text)
+        lengths.append(sum(len(part) for part, _ in parts))
+    return 1 < lengths[0] < lengths[1]
 
 
 def read_backend(folder: str | Path) -> Backend:

@@ -8,7 +8,7 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from tinybert.distill.pieces import EmbeddingNeighbors, MaskedWords, Propose, Slot, read_backend
-from tinybert.distill.recipe import AugmentSettings
+from tinybert.distill.recipe import WordSettings
 from tinybert.distill.vectors import vector_neighbors
 from tinybert.distill.wordnet import read_wordnet
 from tinybert.distill.words import Split, fits, is_chinese
@@ -33,7 +33,7 @@ class Source:
     known: frozenset[str] = frozenset()
 
 
-def check_source(settings: AugmentSettings) -> None:
+def check_source(settings: WordSettings) -> None:
     """Refuse a source without what it reads, and what no source would read; all at once.
 
     Raises:
@@ -59,7 +59,7 @@ def check_source(settings: AugmentSettings) -> None:
 
 
 def open_source(
-    settings: AugmentSettings, texts: Sequence[str], teacher: PreTrainedModel, folder: str | Path
+    settings: WordSettings, texts: Sequence[str], teacher: PreTrainedModel, folder: str | Path
 ) -> Source:
     """Open the source of candidates that the settings name.
 

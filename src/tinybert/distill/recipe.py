@@ -26,6 +26,7 @@ __all__ = [
     "Stage",
     "StudentSettings",
     "TeacherSettings",
+    "WordSettings",
     "load",
     "read",
     "save",
@@ -130,26 +131,34 @@ class StudentSettings(EncoderSettings):
     crops: int = Field(0, ge=0)
 
 
-class AugmentSettings(Section):
-    """New texts out of the training texts, labelled by the teacher (Algorithm 1 of the paper).
+class WordSettings(Section):
+    """New texts out of the training texts (Algorithm 1 of the paper).
 
     ``source`` says where the ``candidates`` of a word come from. Each of the ``copies`` of a text
-    replaces each word with probability ``p``. ``pairs`` puts beside each first text of a pair so
-    many second texts of other pairs that are like it (see ``pairings.near_pairs``). Texts of whose
-    answer the teacher is less sure than ``min_confidence`` are left out. ``vectors`` (a file),
-    ``wordnet`` (a folder) and ``mlm`` (a folder or hub id) are what the source of that name reads;
-    ``mlm`` reads ``vectors`` too, for words of several pieces.
+    replaces each word with probability ``p``. ``vectors`` (a file), ``wordnet`` (a folder) and
+    ``mlm`` (a folder or hub id) are what the source of that name reads; ``mlm`` reads ``vectors``
+    too, for words of several pieces.
     """
 
     source: Literal["none", "embeddings", "mlm", "vectors", "wordnet"] = "none"
     p: float = Field(0.4, ge=0, le=1)
     copies: int = Field(20, ge=1)
     candidates: int = Field(15, ge=1)
-    pairs: int = Field(0, ge=0)
-    min_confidence: float = Field(0.0, ge=0, le=1)
     vectors: str | None = None
     wordnet: str | None = None
     mlm: str | None = None
+
+
+class AugmentSettings(WordSettings):
+    """New texts, labelled by the teacher.
+
+    ``pairs`` puts beside each first text of a pair so many second texts of other pairs that are
+    like it (see ``pairings.near_pairs``). Texts of whose answer the teacher is less sure than
+    ``min_confidence`` are left out.
+    """
+
+    pairs: int = Field(0, ge=0)
+    min_confidence: float = Field(0.0, ge=0, le=1)
 
     @property
     def wanted(self) -> bool:

@@ -20,7 +20,14 @@ from tinybert.distill.processes import first_alone, spoken_once
 from tinybert.distill.seq2seq_recipe import Seq2SeqRecipe, WriterTraining
 from tinybert.distill.trainer import run_stage, schedule_of
 from tinybert.distill.writer_layers import WriterLayers
-from tinybert.distill.writer_targets import Written, monolingual, next_tokens, targets
+from tinybert.distill.writer_targets import (
+    Written,
+    check_new_sources,
+    monolingual,
+    new_sources,
+    next_tokens,
+    targets,
+)
 from tinybert.distill.writer_vocabulary import carry_over, check_vocabulary, cut_writer
 from tinybert.distill.writers import (
     check_sizes,
@@ -72,6 +79,7 @@ def seq2seq(recipe: Seq2SeqRecipe, say: Say = print) -> Path:
     say = spoken_once(say)
     started = time.monotonic()
     data = load_data(recipe, say)
+    check_new_sources(recipe)
     more = monolingual(recipe, data, say)
     given = _given(recipe)
     texts = [*data.train["source"], *more], list(data.train["target"])
@@ -90,7 +98,8 @@ def seq2seq(recipe: Seq2SeqRecipe, say: Say = print) -> Path:
     hold_texts(run, *texts)
     teacher = given if given is not None else _taught(recipe, data, tokenizers, run, say)
     student = make_student(recipe, teacher)
-    written = targets(recipe, teacher, data, more, tokenizers, stages, say)
+    made = new_sources(recipe, teacher, data, more, stages, say)
+    written = targets(recipe, teacher, data, more, tokenizers, stages, say, made=made)
     learned = written.rows(tokenizers, teacher)
     top = next_tokens(recipe, teacher, learned, tokenizers[0].pad_id, stages)
     if recipe.student.vocabulary is not None:
@@ -278,8 +287,8 @@ def _train(
     data: PairData,
     measure: Callable[[], dict[str, float]],
 ) -> None:
-    """Train a model by its settings; a batch counts targets, however many a source has."""
-    most = max(len(row) for row in learned["labels"])
+    """Train a model by its settings; a batch counts targets, so many as a source has on average."""
+    mean = sum(map(len, learned["labels"])) / len(learned)
     texts = chain(learned["input_ids"], chain.from_iterable(learned["labels"]))
     run_stage(
         place,
@@ -289,7 +298,7 @@ def _train(
         schedule_of(
             settings,
             recipe,
-            batch_size=max(1, settings.batch_size // most),
+            batch_size=max(1, round(settings.batch_size / mean)),
             decay="inverse_sqrt",
             average=settings.average,
             patience=settings.patience,

@@ -8,12 +8,13 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from tinybert.artifact import WRITTEN
-from tinybert.distill.recipe import RunSettings, Section, read
+from tinybert.distill.recipe import RunSettings, Section, WordSettings, read
 
 __all__ = [
     "PairSettings",
     "SearchSettings",
     "Seq2SeqRecipe",
+    "SourceSettings",
     "StudentTraining",
     "TargetSettings",
     "WriterSettings",
@@ -142,6 +143,13 @@ class TargetSettings(Section):
     top: int = Field(8, ge=1)
 
 
+class SourceSettings(WordSettings):
+    """New sources: those of train with other words in places. The teacher writes their targets."""
+
+    p: float = Field(0.25, ge=0, le=1)
+    copies: int = Field(6, ge=1)
+
+
 class StudentTraining(WriterTraining):
     """The student's training.
 
@@ -188,6 +196,7 @@ class Seq2SeqRecipe(RunSettings):
     teacher: WriterTeacher = WriterTeacher()
     teaching: WriterTraining = WriterTraining()
     student: WriterStudent = WriterStudent()
+    augment: SourceSettings = SourceSettings()
     targets: TargetSettings = TargetSettings()
     training: StudentTraining = StudentTraining()
     search: SearchSettings = SearchSettings()

@@ -1,5 +1,6 @@
 """What a student that writes learns from: the data's targets, its teacher's, next tokens."""
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -8,10 +9,13 @@ from pathlib import Path
 from datasets import Dataset
 from transformers import PreTrainedModel
 
+from tinybert.artifact import write_atomic
 from tinybert.bart import LAYOUTS
+from tinybert.distill.augment import vary
 from tinybert.distill.beams import beam_texts, read_texts, top_tokens
 from tinybert.distill.generated import TorchWriter
 from tinybert.distill.processes import first_alone
+from tinybert.distill.proposals import check_source, open_source
 from tinybert.distill.seq2seq_recipe import Seq2SeqRecipe
 from tinybert.distill.trainer import use_bf16
 from tinybert.distill.writing import Top, open_model, rows
@@ -22,10 +26,11 @@ from tinybert.sources import Columns
 from tinybert.text import Tokenizer
 from tinybert.unlabelled import read_unlabelled
 
-__all__ = ["Written", "monolingual", "next_tokens", "targets"]
+__all__ = ["Written", "check_new_sources", "monolingual", "new_sources", "next_tokens", "targets"]
 
 Say = Callable[[str], None]
 _BEAMS = "beams.jsonl"
+_SOURCES = "sources.jsonl"
 
 
 @dataclass(frozen=True)
@@ -36,19 +41,84 @@ class Written:
         sources: N texts.
         targets: One or several texts of each.
         weights: What each of them counts.
+        made: How many of the sources, the last ones, were made of others.
     """
 
     sources: list[str]
     targets: list[list[str]]
     weights: list[list[float]]
+    made: int = 0
 
     def rows(self, tokenizers: tuple[Tokenizer, Tokenizer], model: PreTrainedModel) -> Dataset:
         """Return rows in a model's pieces (see ``writing.rows``)."""
         return rows(self.sources, self.targets, self.weights, tokenizers, model)
 
     def texts(self) -> tuple[list[str], list[str]]:
-        """Return all sources and all targets."""
-        return self.sources, [text for row in self.targets for text in row]
+        """Return sources and targets, but for those of texts that were made."""
+        real = len(self.sources) - self.made
+        return self.sources[:real], [text for row in self.targets[:real] for text in row]
+
+
+def check_new_sources(recipe: Seq2SeqRecipe) -> None:
+    """Refuse settings by which no new source can be made, before anything is trained.
+
+    Raises:
+        ConfigError: A file or folder is missing, or the teacher's answers do not count.
+    """
+    if recipe.augment.source == "none":
+        return
+    check_source(recipe.augment)
+    if recipe.targets.references == 1.0:
+        raise ConfigError(
+            f"augment.source is `{recipe.augment.source}` and targets.references is 1; wanted "
+            "less, so that the teacher's answers count"
+        )
+
+
+def new_sources(
+    recipe: Seq2SeqRecipe,
+    teacher: PreTrainedModel,
+    data: PairData,
+    more: Sequence[str],
+    stages: Path,
+    say: Say,
+) -> list[str]:
+    """Return the sources of train with other words in places, made once.
+
+    Args:
+        recipe: Every setting.
+        teacher: Its word embeddings say which words are alike, unless the settings name others.
+        data: The pairs. No new source is one of train, dev or test.
+        more: Further sources, of which none is made again.
+        stages: Folder of the teacher's ``tokenizer``; keeps the new sources.
+        say: Told how many there are.
+
+    Raises:
+        ConfigError: No new source came out.
+
+    Source: Jiao et al. 2020, Algorithm 1.
+    Differs: of sources, whose targets the teacher writes.
+    """
+    settings = recipe.augment
+    if settings.source == "none":
+        return []
+    with first_alone() as first:
+        if first and not (stages / _SOURCES).is_file():
+            texts = list(data.train["source"])
+            near = open_source(settings, texts, teacher, stages / "tokenizer")
+            rows = vary(texts, near, copies=settings.copies, p=settings.p, seed=recipe.seed)
+            held = {text.strip() for split in data.splits().values() for text in split["source"]}
+            held.update(text.strip() for text in more)
+            made = dict.fromkeys(text for row in rows for text in row if text.strip() not in held)
+            if not made:
+                raise ConfigError(
+                    f"augment.source `{settings.source}` made no new source; wanted another one, "
+                    "or a larger augment.p"
+                )
+            say(f"{len(made):,} sources made of {len(texts):,} by {settings.source}")
+            lines = (json.dumps(text, ensure_ascii=False) + "\n" for text in made)
+            write_atomic(stages / _SOURCES, "".join(lines).encode("utf-8", "surrogatepass"))
+    return read_texts(stages / _SOURCES)
 
 
 def monolingual(recipe: Seq2SeqRecipe, data: PairData, say: Say) -> list[str]:
@@ -87,6 +157,8 @@ def targets(
     tokenizers: tuple[Tokenizer, Tokenizer],
     stages: Path,
     say: Say,
+    *,
+    made: Sequence[str] = (),
 ) -> Written:
     """Return the texts to learn from; the teacher writes its own once.
 
@@ -98,12 +170,13 @@ def targets(
         tokenizers: The teacher's, of sources and of targets.
         stages: Folder that keeps the teacher's answers.
         say: Told of the work.
+        made: Those of ``new_sources``.
 
     Raises:
         ConfigError: Nothing would be learned from.
     """
     share = recipe.targets.references
-    sources = [*data.train["source"], *(more if share < 1 else ())]
+    sources = [*data.train["source"], *((*more, *made) if share < 1 else ())]
     found: list[list[tuple[str, float]]] = [[] for _ in sources]
     if share < 1:
         with first_alone() as first:
@@ -124,6 +197,7 @@ def targets(
         [source for source, row in zip(sources, kept, strict=True) if row],
         [[text for text, _ in row] for row in kept if row],
         [[weight for _, weight in row] for row in kept if row],
+        made=sum(map(bool, kept[len(sources) - len(made) :])) if made and share < 1 else 0,
     )
 
 
