@@ -1,12 +1,12 @@
 """The command line: each command parses, calls the function of its name and prints."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from tinybert import console
 from tinybert._version import __version__
 from tinybert.console import Group, complain, examples, read_data, shipped_model, show, show_report
 from tinybert.flags import embed_flags, general_flags, recipe_flags
@@ -305,13 +305,15 @@ def evaluate(
 ) -> None:
     """Measure the quality of an artifact or a model on a split.
 
-    One inside a run finds the data there.
+    One inside a run finds the data there, and keeps the figures in its card; those on other data
+    are printed alone.
     """
     from tinybert.ship.evaluate import evaluate as run_evaluate
 
     columns = {"text": text, "text2": text2, "label": label, "language": language}
     rows = read_data(path, data, **columns, source=source, target=target, task=task)
-    show(run_evaluate(path, rows, split, max_length=max_length, target_token=target_token))
+    about: dict[str, Any] = {"max_length": max_length, "target_token": target_token}
+    show(run_evaluate(path, rows, split, **about, record=data is None))
 
 
 @app.command(
@@ -342,7 +344,7 @@ def predict(
     """Answer texts with an artifact, line by line; bad rows are named and cost exit code 1."""
     from tinybert.runtime import predict as run_predict
 
-    if not texts and file is None and not sys.stdin.isatty():
+    if not texts and file is None and console.waits():
         file = "-"
     broken = run_predict(
         artifact,
@@ -386,6 +388,7 @@ for _command, _shown in (PLANNING | WRITING).items():
 
 def main() -> None:
     """Run the command line."""
+    console.speak_utf8()
     app()
 
 

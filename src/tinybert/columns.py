@@ -9,7 +9,7 @@ from datasets import Dataset
 from tinybert.artifact import VALUED
 from tinybert.asked import select_questions
 from tinybert.errors import DataError
-from tinybert.labels import encode, label_names, merge_columns
+from tinybert.labels import by_name, encode, label_names, merge_columns
 from tinybert.soft_labels import check_soft
 from tinybert.sources import (
     Columns,
@@ -133,6 +133,7 @@ def learnable(
             check_soft(split["label"], split["line"], origins[name], several=kind == "multilabel")
         names = list(labels)
         names = names or label_names(raw["train"], columns.label, kind, source, separator)
+        rows = {n: by_name(row, raw[n].features[columns.label], names) for n, row in rows.items()}
         splits = {
             name: encode(
                 split,

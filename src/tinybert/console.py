@@ -1,5 +1,7 @@
 """How the command line speaks: problems as one line, figures by name, reports as a table."""
 
+import errno
+import io
 import json
 import os
 import sys
@@ -12,7 +14,17 @@ from typer.core import TyperGroup
 
 from tinybert.errors import ConfigError, MissingExtraError, TinyBertError
 
-__all__ = ["Group", "complain", "examples", "read_data", "shipped_model", "show", "show_report"]
+__all__ = [
+    "Group",
+    "complain",
+    "examples",
+    "read_data",
+    "shipped_model",
+    "show",
+    "show_report",
+    "speak_utf8",
+    "waits",
+]
 
 _RESUMED = ("demo", "teach", "distill", "general", "plan", "seq2seq")
 _TRAINING = {
@@ -31,6 +43,9 @@ _TRAINING = {
     "torch",
     "transformers",
 }
+
+
+_PATHS = (FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError)
 
 
 class Group(TyperGroup):
@@ -62,13 +77,18 @@ class Group(TyperGroup):
             )
             complain(f"{type(missing).__name__}: {missing}")
             sys.exit(2)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(141)
+        except OSError as error:
+            if not isinstance(error, _PATHS) and error.errno not in (errno.ENOSPC, errno.EROFS):
+                raise
+            complain(f"{error.filename or 'file'}: {error.strerror}")
+            sys.exit(2)
         except KeyboardInterrupt:
             again = "; the same command goes on where it stopped"
             complain(f"interrupted{again if ctx.invoked_subcommand in _RESUMED else ''}")
             sys.exit(130)
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(141)
 
 
 def _distills_writer(args: Sequence[str]) -> bool:
@@ -85,6 +105,19 @@ def _distills_writer(args: Sequence[str]) -> bool:
     from tinybert.distill.seq2seq_recipe import writes
 
     return writes(given.get("--recipe"), given.get("--task"))
+
+
+def speak_utf8() -> None:
+    """Write UTF-8 into files and pipes, whatever the system's own encoding is."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and not sys.stdout.isatty():
+        sys.stdout.reconfigure(encoding="utf-8")
+    if isinstance(sys.stderr, io.TextIOWrapper):
+        sys.stderr.reconfigure(errors="backslashreplace")
+
+
+def waits() -> bool:
+    """Whether standard input is a file or a pipe."""
+    return sys.stdin is not None and not sys.stdin.isatty()
 
 
 def examples(*commands: str) -> str:

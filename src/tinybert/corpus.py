@@ -18,6 +18,7 @@ __all__ = ["Corpus", "open_corpus"]
 
 _TEXT, _ROWS, _PACKED = ".txt", ".jsonl", {".xz": lzma.open, ".gz": gzip.open}
 _WANTED = "a .txt or .jsonl file, either also as .xz or .gz"
+_OTHERS = {".csv", ".tsv", ".json", ".parquet", ".tar"}
 _LONGEST = 1 << 16
 
 
@@ -104,7 +105,7 @@ def _kind(path: Path) -> str | None:
     inner = suffixes[-2:-1] if packed else suffixes[-1:]
     if inner and inner[0] in (_TEXT, _ROWS):
         return inner[0]
-    return _TEXT if packed else None
+    return _TEXT if packed and not {*inner} & _OTHERS else None
 
 
 def _paragraphs(path: Path) -> Iterator[str]:

@@ -273,6 +273,8 @@ def _check_variety(train: Dataset, kind: str, labels: tuple[str, ...], source: s
     given = list(train["label"])
     if kind == "tagging":
         given = [tag for row in given for tag in row]
+    if not len(train):
+        raise DataError(f"{source}: no train row has a text; wanted some")
     shared = SOFT in train.column_names and any(row != train[SOFT][0] for row in train[SOFT])
     if labels and not shared and all(label == given[0] for label in given):
         names = labels if kind == "multilabel" else [labels[given[0]]]

@@ -15,7 +15,7 @@ from tinybert.artifact import VALUED, WRITTEN
 from tinybert.errors import DataError, near_miss
 from tinybert.soft_labels import SOFT, named, read_soft, shares
 
-__all__ = ["TASKS", "choose_task", "encode", "label_names", "merge_columns"]
+__all__ = ["TASKS", "by_name", "choose_task", "encode", "label_names", "merge_columns"]
 
 TASKS = tuple(task for task in _SHIPPED if task not in ("embedding", *WRITTEN))
 _MOST_NAMES = 50
@@ -45,7 +45,7 @@ def choose_task(values: Sequence[Any], task: str) -> str:
             f"task is `{task}`; wanted {', '.join(TASKS)}, auto, or a task by name such as "
             f"glue/mrpc{near_miss(task, known)}"
         )
-    given = [v for v in values if v is not None]
+    given = [v for v in values if v not in (None, "")]
     if given and all(isinstance(v, list) for v in given):
         return "multilabel"
     numbers = [_number(v) for v in given]
@@ -119,6 +119,32 @@ def label_names(train: Dataset, column: str, task: str, source: str, separator: 
             f"`{column}`; wanted classes; name the right column with --label"
         )
     return names
+
+
+def by_name(rows: Dataset, feature: Any, names: Sequence[str]) -> Dataset:
+    """Return rows whose labels are the names that a ``ClassLabel`` gives its numbers.
+
+    So a class called 1 is not taken for the one of place 1. Classes that are called otherwise than
+    the labels keep their places, and numbers below 0, which mean none, stay.
+
+    Args:
+        rows: Column ``label``.
+        feature: Its type in the source.
+        names: The labels.
+    """
+    inner = getattr(feature, "feature", feature)
+    if not isinstance(inner, hf.ClassLabel) or {*inner.names} != {*names}:
+        return rows
+
+    def name(value: Any) -> Any:
+        if isinstance(value, list):
+            return [name(part) for part in value]
+        return inner.names[value] if isinstance(value, int) and value >= 0 else value
+
+    values = [name(value) for value in rows["label"]]
+    if any(isinstance(value, str) for value in values):
+        values = [value if isinstance(value, str | None) else str(value) for value in values]
+    return rows.remove_columns("label").add_column("label", values)
 
 
 def encode(

@@ -8,11 +8,14 @@ from typing import Any
 
 from datasets import Dataset
 
+from tinybert.delimited import check_header
 from tinybert.errors import DataError
+from tinybert.text import lone_surrogate
 
 __all__ = ["SUFFIXES", "decoded_lines", "holds_rows", "read_lines", "read_table"]
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
+_MOST = 1 << 63
 
 
 def read_table(path: str | Path, *, several: bool = False) -> Dataset:
@@ -91,6 +94,8 @@ def _parquet(file: Path) -> Dataset:
     except Exception as error:  # the reader raises many kinds for a damaged file
         cause = str(error.__cause__ or error).splitlines()[0]
         raise DataError(f"{file} cannot be read as Parquet: {cause}") from error
+    if "line" in found.column_names:
+        found = found.remove_columns("line")
     return found.add_column("line", list(range(1, len(found) + 1)))
 
 
@@ -112,6 +117,7 @@ def _delimited(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 continue
             if header is None:
                 header = [name.strip() for name in row]
+                check_header(header, f"{file} line {line}")
                 continue
             if len(row) != len(header):
                 raise DataError(
@@ -120,7 +126,11 @@ def _delimited(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 )
             yield line, dict(zip(header, row, strict=True))
     except csv.Error as error:
-        raise DataError(f"{file} line {reader.line_num}: {error}; wanted RFC 4180 CSV") from error
+        ends = f" on line {reader.line_num}; is a quote not closed?"
+        raise DataError(
+            f"{file} line {start}: {error}{ends if reader.line_num > start else ''}; wanted RFC "
+            "4180 CSV"
+        ) from error
 
 
 def _jsonl(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -130,10 +140,12 @@ def _jsonl(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(f"{file} line {number}: not JSON ({error}): {_short(line)}") from error
         if not isinstance(row, dict):
             raise DataError(f"{file} line {number}: {_short(line)} is not an object")
+        if "\\u" in line and (problem := lone_surrogate(json.dumps(row, ensure_ascii=False))):
+            raise DataError(f"{file} line {number}: a text {problem}")
         yield number, row
 
 
@@ -158,14 +170,14 @@ def decoded_lines(file: Path) -> Iterator[tuple[int, str]]:
 def _one_type(values: list[Any], several: bool) -> list[Any]:
     """Return values that a column can hold: numbers as they are, mixtures as text."""
     kinds = {type(v) for v in values if v is not None}
-    if kinds <= {int} or kinds <= {str}:
+    if kinds <= {str} or (kinds <= {int} and all(v is None or -_MOST <= v < _MOST for v in values)):
         return values
     inner = {type(part) for v in values if isinstance(v, list) for part in v}
     if several and kinds == {list, str} and inner == {str}:
         return [[v] if isinstance(v, str) else v for v in values]
     if kinds == {list} and inner in ({str}, {int}, set()):
         return values
-    if kinds <= {int, float}:
+    if float in kinds and kinds <= {int, float}:
         return [v if v is None else float(v) for v in values]
     return [v if v is None or isinstance(v, str) else _json(v) for v in values]
 

@@ -1,13 +1,12 @@
 """Commands for models that translate and summarize."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from tinybert.console import complain, show_report
+from tinybert.console import complain, show_report, waits
 from tinybert.errors import ConfigError
 from tinybert.flags import seq2seq_flags
 
@@ -18,7 +17,7 @@ ArtifactArgument = Annotated[Path, typer.Argument(help="Folder written by seq2se
 TextsArgument = Annotated[list[str] | None, typer.Argument(help="Texts; else a file or stdin.")]
 FileFlag = Annotated[str | None, typer.Option(help="CSV, TSV, JSONL, text; - for stdin.")]
 FormatFlag = Annotated[str, typer.Option(help="plain, text, jsonl or csv.")]
-TextFlag = Annotated[str, typer.Option(help="Column of the text.")]
+TextFlag = Annotated[str | None, typer.Option(help="Column of the text; source if not given.")]
 ThreadsFlag = Annotated[int | None, typer.Option(help="Threads; all cores if not given.")]
 BeamsFlag = Annotated[int | None, typer.Option(help="1 takes the likeliest word each time.")]
 PenaltyFlag = Annotated[float | None, typer.Option(help="Above 1 favors long answers.")]
@@ -49,7 +48,7 @@ def _command(name: str, does: str) -> Callable[..., None]:
         texts: TextsArgument = None,
         file: FileFlag = None,
         format: FormatFlag = "plain",
-        text: TextFlag = "source",
+        text: TextFlag = None,
         threads: ThreadsFlag = None,
         beams: BeamsFlag = None,
         length_penalty: PenaltyFlag = None,
@@ -115,16 +114,18 @@ def _write(
     texts: list[str] | None,
     file: str | None,
     format: str,
-    text: str,
+    text: str | None,
     decoding: dict[str, Any],
 ) -> None:
     """Answer texts, or the rows of a file or of standard input."""
     from tinybert.runtime import predict
+    from tinybert.runtime.rows import holds_table
 
-    if not texts and file is None and not sys.stdin.isatty():
+    if not texts and file is None and waits():
         file = "-"
+    column = text or ("source" if file is not None and holds_table(file) else None)
     broken = predict(
-        model, texts or (), file=file, format=format, text_column=text, decoding=decoding
+        model, texts or (), file=file, format=format, text_column=column, decoding=decoding
     )
     if broken:
         complain(f"{broken} rows could not be read; the others were answered")

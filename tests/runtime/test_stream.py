@@ -15,7 +15,7 @@ from tinybert.runtime import predict
 from tinybert.runtime.rows import Row, read_rows
 from tinybert.runtime.stream import write_rows
 
-WIDE = 140_000
+WIDE = (1 << 20) + 1
 
 
 def rows(name, content, *columns):
@@ -142,7 +142,7 @@ def test_open_quote_does_not_read_the_whole_file():
     found = read_rows(lines(), "a.csv", ("text",))
     assert "field larger than field limit" in next(found).problem
     assert next(found) == Row(3, "late parcel")
-    assert pulled < 15_000
+    assert pulled < 100_000
 
 
 @pytest.mark.parametrize("quote", [b'"a', b'""a', b'"""a', b'a,"'])

@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tinybert.delimited import check_header
 from tinybert.errors import DataError
 from tinybert.runtime.session import Input
 from tinybert.text import lone_surrogate
 
-__all__ = ["Row", "read_rows"]
+__all__ = ["Row", "holds_table", "read_rows"]
+
+_OBJECTS, _TABLES = (".jsonl", ".json"), (".csv", ".tsv")
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,11 @@ class Row:
     line: int
     value: Input | None
     problem: str = ""
+
+
+def holds_table(name: str | Path) -> bool:
+    """Whether a file of this name has columns: CSV, TSV, JSON Lines."""
+    return Path(name).suffix.lower() in (*_OBJECTS, *_TABLES)
 
 
 def read_rows(stream: Iterable[bytes], name: str, columns: tuple[str, ...]) -> Iterator[Row]:
@@ -40,9 +48,9 @@ def read_rows(stream: Iterable[bytes], name: str, columns: tuple[str, ...]) -> I
         DataError: The table's header lacks a column or cannot be read.
     """
     suffix = Path(name).suffix.lower()
-    if suffix == ".jsonl":
-        yield from _json_rows(stream, columns)
-    elif suffix in (".csv", ".tsv"):
+    if suffix in _OBJECTS:
+        yield from _json_rows(stream, name, columns)
+    elif suffix in _TABLES:
         yield from _table_rows(stream, name, columns, tabs=suffix == ".tsv")
     else:
         yield from _plain_rows(stream, pair=len(columns) == 2)
@@ -82,7 +90,8 @@ def _plain_rows(stream: Iterable[bytes], *, pair: bool) -> Iterator[Row]:
             yield Row(number, None, f"{len(parts)} texts; wanted two with a tab between")
 
 
-def _json_rows(stream: Iterable[bytes], columns: tuple[str, ...]) -> Iterator[Row]:
+def _json_rows(stream: Iterable[bytes], name: str, columns: tuple[str, ...]) -> Iterator[Row]:
+    first = True
     for number, line, problem in _decode(stream):
         if not line.strip():
             continue
@@ -93,6 +102,12 @@ def _json_rows(stream: Iterable[bytes], columns: tuple[str, ...]) -> Iterator[Ro
             problem = problem or f"not JSON: {error}"
         if not problem and not isinstance(value, dict):
             problem = "not a JSON object"
+        elif first and not problem and columns[0] not in value:
+            raise DataError(
+                f"{name} line {number} has no `{columns[0]}`; it has {', '.join(value)}; "
+                "name it with --text or --text2"
+            )
+        first &= bool(problem)
         yield Row(number, None, problem) if problem else _row(number, value, columns)
 
 
@@ -158,6 +173,7 @@ def _table_rows(
             if problem:
                 raise DataError(f"{name} line {line}: {problem}; wanted the column names")
             header = [column.strip() for column in cells]
+            check_header(header, f"{name} line {line}")
             missing = [column for column in columns if column not in header]
             if missing:
                 raise DataError(

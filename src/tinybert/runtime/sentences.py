@@ -78,7 +78,8 @@ def split_sentences(line: str) -> list[Piece]:
 
 def _goes_on(last: str, following: str) -> bool:
     """Whether a sentence goes on behind the point that its last word ends with."""
-    word = last.rstrip("\"'”’»)]").rsplit(None, 1)[-1].rstrip(".").lower()
+    words = last.rstrip("\"'”’»)]").rsplit(None, 1)
+    word = words[-1].rstrip(".").lower() if words else ""
     return following.islower() or word in _ABBREVIATIONS or (len(word) == 1 and word.isalpha())
 
 

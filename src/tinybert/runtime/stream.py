@@ -22,7 +22,7 @@ from tinybert.runtime.multilabel import LabelSet, MultiLabelClassifier
 from tinybert.runtime.question import Answer, QuestionAnswerer
 from tinybert.runtime.regress import Regressor
 from tinybert.runtime.rerank import Reranker
-from tinybert.runtime.rows import Row, read_rows
+from tinybert.runtime.rows import Row, holds_table, read_rows
 from tinybert.runtime.summarize import Summarizer
 from tinybert.runtime.tag import Entity, Tagger
 from tinybert.runtime.translate import Translator
@@ -98,6 +98,12 @@ def predict(
         ArtifactError: The folder cannot be used.
     """
     _check_request(texts, file, format)
+    named = text_column or text2_column
+    if named and (file is None or not holds_table(file)):
+        raise ConfigError(
+            f"the column `{named}` is named, and {file or 'the argument'} has no columns; wanted a "
+            ".csv, .tsv or .jsonl file"
+        )
     model = _loaded(artifact, threads, precision, batch_size)
     _check_plain(model, format)
     answer = _with_settings(model, threshold, decoding or {})
@@ -161,6 +167,8 @@ def write_rows(
             if row.value is None:
                 bad += 1
                 complain(f"{name} line {row.line}: {row.problem}")
+                if format == "plain":
+                    out.write("\n")
             else:
                 write(row, next(answers))
         out.flush()

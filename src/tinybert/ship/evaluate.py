@@ -27,6 +27,7 @@ def evaluate(
     *,
     max_length: int | None = None,
     target_token: str | None = None,
+    record: bool = True,
 ) -> dict[str, float]:
     """Measure a model on a split; an artifact's figures are written into its card.
 
@@ -37,6 +38,7 @@ def evaluate(
         max_length: Longest input in tokens, for a folder; None takes that of the run it lies in,
             or 128. An artifact has its own.
         target_token: What every answer of a folder that writes texts begins with.
+        record: Write an artifact's figures into its card: they are of the data it was made with.
 
     Returns:
         The metrics of ``metrics.measure``, or of ``text_metrics.measure``.
@@ -47,13 +49,15 @@ def evaluate(
     if isinstance(data, PairData):
         from tinybert.ship.writer import evaluate_writer
 
-        return evaluate_writer(path, data, split, max_length=max_length, target_token=target_token)
+        return evaluate_writer(
+            path, data, split, max_length=max_length, target_token=target_token, record=record
+        )
     if split not in data.splits():
         raise DataError(f"{data.name} has no {split} split; it has {', '.join(data.splits())}")
     place = Path(path)
     length = max_length or _length_of_run(place)
     found = metrics.measure(data, split, logits_of(path, data, split, max_length=length))
-    if (place / CARD).is_file():
+    if record and (place / CARD).is_file():
         named = {f"{split}_{name}": value for name, value in found.items()}
         card = read_card(place)
         write_card(place, replace(card, metrics={**card.metrics, **named}))

@@ -253,13 +253,15 @@ def evaluate_writer(
     *,
     max_length: int | None = None,
     target_token: str | None = None,
+    record: bool = True,
 ) -> dict[str, float]:
-    """Measure a model on a split; an artifact's figures are written into its card.
+    """Measure a model on a split.
 
     Args:
         path, data, split, target_token: As for ``answers_of``.
         max_length: Longest source in tokens, for a folder. None: a model inside a run answers as
             the run's artifact does, any other has 128.
+        record: Write an artifact's figures into its card.
 
     Returns:
         The metrics of ``text_metrics.measure``.
@@ -272,7 +274,7 @@ def evaluate_writer(
     answers = answers_of(path, data, split, max_length=length, target_token=target_token, like=like)
     rows = data.splits()[split]
     found = text_metrics.measure(data.task, answers, list(rows["references"]), list(rows["source"]))
-    if (Path(path) / "card.json").is_file():
+    if record and (Path(path) / "card.json").is_file():
         card = read_card(path)
         named = {f"{split}_{name}": value for name, value in found.items()}
         write_card(path, replace(card, metrics={**card.metrics, **named}))
