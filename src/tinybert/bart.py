@@ -224,13 +224,25 @@ def set_epsilon(model: nn.Module, epsilon: float) -> None:
 
 
 def set_dropout(model: PreTrainedModel, dropout: float) -> None:
-    """Set the dropout of all layers, 0..1."""
-    model.config.dropout = dropout
+    """Set the dropout of all layers, 0..1, and that inside of them where there is some.
+
+    No layer is left out as a whole (LayerDrop): of few layers each is needed.
+    """
+    config = model.config
+    config.dropout = dropout
+    for name in ("attention_dropout", "activation_dropout"):
+        if getattr(config, name, 0.0):
+            setattr(config, name, dropout)
     for module in model.modules():
-        if isinstance(getattr(module, "dropout", None), float) and hasattr(module, "fc1"):
-            module.dropout = dropout  # type: ignore[assignment]
+        for name in ("dropout", "activation_dropout"):
+            value = getattr(module, name, None)
+            if isinstance(value, float) and (value or hasattr(module, "fc1")):
+                inside = name == "activation_dropout" and not value
+                setattr(module, name, 0.0 if inside else dropout)
     for name in ("encoder", "decoder"):
-        model.get_submodule(f"model.{name}").dropout = dropout  # type: ignore[assignment]
+        part: Any = model.get_submodule(f"model.{name}")
+        part.dropout, part.layerdrop = dropout, 0.0
+        setattr(config, f"{name}_layerdrop", 0.0)
 
 
 def choose_layers(wanted: int | Sequence[int], count: int) -> list[int]:

@@ -140,7 +140,8 @@ class _Tables:
 
     def outputs(self, tokens: Tokens) -> Tensor:
         """Return what enters the first layer, (N, D)."""
-        total = self.words[tokens.ids] + self.places[tokens.places] + self.types[tokens.types]
+        types = tokens.types.clamp(max=len(self.types) - 1)
+        total = self.words[tokens.ids] + self.places[tokens.places] + self.types[types]
         normal = F.layer_norm(total, total.shape[-1:], self.gain, self.shift, self.epsilon)
         return normal @ self.widen + self.bias
 

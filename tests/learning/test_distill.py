@@ -145,6 +145,7 @@ def test_a_command_refused_before_the_training_may_be_corrected(settings, tmp_pa
     folder = open_folder(recipes.load(None, settings))
     assert recipes.load(folder / "recipe.toml").data.text is None
     (folder / "stages").mkdir()
+    (folder / "stages" / "made.json").write_text("{}")
     with pytest.raises(ConfigError, match=r"other settings \(data\.text\)"):
         open_folder(recipes.load(None, settings | {"data.text": "text"}))
 
@@ -153,6 +154,7 @@ def test_a_writer_may_search_otherwise(tmp_path):
     given = {"out": str(tmp_path), "data.path": "pairs.tsv", "task": "summarization"}
     open_folder(seq2seq_recipe.load(None, given))
     (tmp_path / "stages").mkdir()
+    (tmp_path / "stages" / "made.json").write_text("{}")
     open_folder(seq2seq_recipe.load(None, given | {"search.truncation": True, "search.beams": 2}))
     with pytest.raises(ConfigError, match=r"other settings \(targets\.beams\)"):
         open_folder(seq2seq_recipe.load(None, given | {"targets.beams": 2}))

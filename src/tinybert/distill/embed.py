@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from tinybert.artifact import write_atomic
 from tinybert.baselines import cosines, vectorizer
-from tinybert.distill.folder import open_folder, versions
+from tinybert.distill.folder import hold_texts, open_folder, versions
 from tinybert.distill.infer import load_classifier, longest_input, resolve, save_tokenizer
 from tinybert.distill.processes import first_alone, spoken_once
 from tinybert.distill.sentence import (
@@ -69,6 +69,7 @@ def embed(recipe: SentenceRecipe, say: Say = print) -> Path:
     pooling = recipe.pooling or pooling_of(source)
     _check(recipe, classifier.config)
     run = open_folder(recipe)
+    hold_texts(run, texts, held)
     start = start_student(recipe.student, classifier, recipe.seed)
     with first_alone() as first:
         if first:

@@ -20,6 +20,7 @@ from tinybert.errors import ConfigError
 __all__ = ["hold_texts", "open_folder", "versions"]
 
 _FREE = ("out", "search", "ship")
+_TEXTS = Path("stages", "texts.sha256")
 _PACKAGES = ("torch", "transformers", "datasets", "tokenizers", "numpy")
 
 
@@ -38,7 +39,7 @@ def open_folder(recipe: Any) -> Path:
     """
     run = Path(recipe.out)
     path = run / "recipe.toml"
-    if path.is_file() and any(found != path for found in run.iterdir()):
+    if path.is_file() and _begun(run):
         old = _resolved(recipe, tomllib.loads(path.read_text(encoding="utf-8")))
         new = recipe.model_dump(exclude_none=True, mode="json")
         changed = sorted(_differences(old, new))
@@ -50,8 +51,16 @@ def open_folder(recipe: Any) -> Path:
     with first_alone() as first:
         if first:
             run.mkdir(parents=True, exist_ok=True)
+            if not _begun(run):
+                (run / _TEXTS).unlink(missing_ok=True)
             recipes.save(recipe, path)
     return run
+
+
+def _begun(run: Path) -> bool:
+    """Whether anything was made in a folder but its recipe and the hash of its texts."""
+    files = (found for found in run.rglob("*") if found.is_file())
+    return any(found not in (run / "recipe.toml", run / _TEXTS) for found in files)
 
 
 def hold_texts(run: Path, *texts: Iterable[str]) -> None:
@@ -61,23 +70,23 @@ def hold_texts(run: Path, *texts: Iterable[str]) -> None:
 
     Args:
         run: Of ``open_folder``.
-        texts: Columns of texts.
+        texts: Columns of texts; labels may be among them.
 
     Raises:
-        ConfigError: The run was begun with other texts.
+        ConfigError: The run was begun with others.
     """
     found = hashlib.sha256()
     for text in chain(*texts):
         found.update(text.encode("utf-8", "surrogatepass") + b"\0")
-    path = run / "stages" / "texts.sha256"
+    path = run / _TEXTS
     with first_alone() as first:
         if first and not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomic(path, found.hexdigest().encode())
     if path.read_text(encoding="utf-8") != found.hexdigest():
         raise ConfigError(
-            f"{run} was begun with other texts than its files hold now; choose another --out, or "
-            "remove that folder"
+            f"{run} was begun with other texts or labels than its files hold now; choose another "
+            "--out, or remove that folder"
         )
 
 

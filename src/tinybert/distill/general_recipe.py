@@ -45,7 +45,7 @@ class TrainingSettings(Section):
     epochs: float | None = Field(None, gt=0)
     learning_rate: float = Field(5e-4, gt=0)
     batch_size: int = Field(32, ge=1)
-    warmup: float = Field(0.05, ge=0, le=1)
+    warmup: float = Field(0.05, ge=0, lt=1)
     every: int = Field(1000, ge=1)
 
 

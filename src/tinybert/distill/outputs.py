@@ -21,6 +21,7 @@ from tinybert.artifact import VALUED, hash_file
 from tinybert.data import TaskData
 from tinybert.distill.aligned import pool_array
 from tinybert.distill.infer import batches_by_length, has_types
+from tinybert.distill.output_files import cached, label_of
 from tinybert.distill.processes import first_alone
 from tinybert.distill.windows import window_rows
 from tinybert.errors import ConfigError
@@ -163,7 +164,7 @@ def add_teacher_outputs(
     with first_alone() as first:
         if first:
             _complete(rows, teacher, folder, key, names, pad_id=pad_id, bf16=bf16, say=say)
-    found = _cached(folder, key)
+    found = cached(folder, key)
     parts = []
     for path in dict.fromkeys(found[name] for name in names):
         path.touch()
@@ -184,7 +185,7 @@ def _complete(
     say: Callable[[str], None],
 ) -> None:
     """Compute the outputs that the cache lacks."""
-    found = _cached(folder, key)
+    found = cached(folder, key)
     if there := [name for name in names if name in found]:
         say(f"teacher outputs: {', '.join(there)} of {len(rows):,} texts read from {folder}")
     missing = [name for name in names if name not in found]
@@ -205,18 +206,10 @@ def _complete(
         writer_batch_size=_CHUNK,
         remove_columns=rows.column_names,
         features=_features(missing),
-        cache_file_name=str(folder / f"teacher-{key}.{'+'.join(missing)}.arrow"),
+        cache_file_name=str(folder / f"teacher-{key}.{label_of(missing)}.arrow"),
         new_fingerprint=f"{key}-{len(missing)}",
         desc="teacher",
     )
-
-
-def _cached(folder: Path, key: str) -> dict[str, Path]:
-    """Return which outputs lie in the cache, and in which file."""
-    found: dict[str, Path] = {}
-    for path in sorted(folder.glob(f"teacher-{key}.*.arrow")):
-        found |= dict.fromkeys(path.name.split(".")[1].split("+"), path)
-    return found
 
 
 class _Compute:

@@ -4,12 +4,15 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from datetime import timedelta
 
 import torch
 from accelerate import PartialState
 
 __all__ = ["count", "first_alone", "is_first", "spoken_once"]
 
+# The others wait for the first one while a teacher answers all texts.
+_PATIENCE = timedelta(days=7)
 _alone: ContextVar[bool] = ContextVar("alone", default=False)
 
 
@@ -38,7 +41,7 @@ def first_alone() -> Iterator[bool]:
     if count() == 1 or _alone.get():
         yield True
         return
-    state = PartialState(cpu=not torch.cuda.is_available())
+    state = PartialState(cpu=not torch.cuda.is_available(), timeout=_PATIENCE)
     state.wait_for_everyone()
     token = _alone.set(is_first())
     try:

@@ -152,8 +152,10 @@ def loss_scores(objective: Objective, rows: Dataset, collate: Collator) -> Score
             batch = collate([rows[i] for i in range(start, min(start + _BATCH, len(rows)))])
             loss = objective(**{name: value.to(device) for name, value in batch.items()})["loss"]
             inputs = [seen[i] for i in range(len(parts))]
-            slopes = torch.autograd.grad(loss, inputs)
+            slopes = torch.autograd.grad(loss, inputs, allow_unused=True)
             for total, group, value, slope in zip(sums, groups, inputs, slopes, strict=True):
+                if slope is None:
+                    continue
                 felt = (value * slope).detach().unflatten(-1, (-1, group)).sum(dim=(1, -1))
                 total += felt.abs().sum(dim=0).float().cpu()
     finally:

@@ -178,7 +178,7 @@ class Stage(Section):
     epochs: float = Field(4.0, ge=0)
     learning_rate: float = Field(3e-4, gt=0)
     batch_size: int = Field(32, ge=1)
-    warmup: float = Field(0.1, ge=0, le=1)
+    warmup: float = Field(0.1, ge=0, lt=1)
     attention: float = Field(0.0, ge=0)
     hidden: float = Field(0.0, ge=0)
     embedding: float = Field(0.0, ge=0)

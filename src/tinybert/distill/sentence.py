@@ -10,10 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
+from huggingface_hub import snapshot_download
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from tinybert.distill.infer import batches_by_length, has_types, load_classifier, resolve
+from tinybert.distill.published import reason
 from tinybert.distill.teach import save_model
 from tinybert.errors import UnsupportedModelError
 from tinybert.layout import layout_of
@@ -91,29 +93,63 @@ def load_encoder(model: str | Path, pooling: Pooling | None = None) -> SentenceE
     return SentenceEncoder(encoder, pooling or pooling_of(resolve(model))).eval()
 
 
-def pooling_of(folder: str | Path) -> Pooling:
-    """Return how a folder of sentence-transformers pools; the mean where it does not say.
+def pooling_of(source: str | Path) -> Pooling:
+    """Return how a model of sentence-transformers pools; the mean where it does not say.
+
+    Args:
+        source: Folder or hub id.
 
     Raises:
-        UnsupportedModelError: It pools in another way.
+        UnsupportedModelError: It pools in another way, or changes its vectors after that.
     """
-    path = Path(folder) / "1_Pooling" / "config.json"
+    folder = _described(source)
+    others = [kind for kind in _module_kinds(folder) if kind not in dict(_MODULES).values()]
+    if others:
+        raise UnsupportedModelError(
+            f"{source} has the modules {', '.join(others)}; wanted vectors as "
+            f"{', '.join(dict(_MODULES).values())} make them"
+        )
+    path = folder / "1_Pooling" / "config.json"
     if not path.is_file():
         return "mean"
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        modes = [name for name, on in values.items() if name.startswith("pooling_mode_") and on]
-    except (ValueError, AttributeError) as error:
-        raise UnsupportedModelError(f"{path} is no JSON object: {error}") from error
-    known: dict[str, Pooling] = {
-        "pooling_mode_mean_tokens": "mean",
-        "pooling_mode_cls_token": "cls",
-    }
-    if len(modes) != 1 or modes[0] not in known:
+    values = _read(path)
+    if not isinstance(values, dict):
+        raise UnsupportedModelError(f"{path} holds no JSON object")
+    modes = [name for name, on in values.items() if name.startswith("pooling_mode_") and on]
+    if len(modes) != 1 or modes[0] not in _MODES:
         raise UnsupportedModelError(
-            f"{path} pools by {', '.join(modes) or 'nothing'}; wanted one of {', '.join(known)}"
+            f"{path} pools by {', '.join(modes) or 'nothing'}; wanted one of {', '.join(_MODES)}"
         )
-    return known[modes[0]]
+    return _MODES[modes[0]]
+
+
+def _described(source: str | Path) -> Path:
+    """Return the folder that says what a model does to its states; of a hub id only that."""
+    if Path(source).is_dir():
+        return Path(source)
+    try:
+        patterns = ["modules.json", "1_Pooling/config.json"]
+        return Path(snapshot_download(str(source), allow_patterns=patterns))
+    except (OSError, ValueError) as error:
+        raise UnsupportedModelError(f"{source} cannot be loaded: {reason(error)}") from error
+
+
+def _module_kinds(folder: Path) -> list[str]:
+    """Return the kinds of the modules that a folder lists."""
+    path = folder / "modules.json"
+    values = _read(path) if path.is_file() else []
+    try:
+        return [str(module["type"]).rpartition(".")[2] for module in values]
+    except (TypeError, KeyError) as error:
+        raise UnsupportedModelError(f"{path} is no list of modules: {error}") from error
+
+
+def _read(path: Path) -> Any:
+    """Read a JSON file of a model."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UnsupportedModelError(f"{path} is no JSON: {error}") from error
 
 
 def save_encoder(model: SentenceEncoder, source: str | Path, folder: str | Path) -> None:

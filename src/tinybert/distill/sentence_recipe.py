@@ -32,7 +32,7 @@ class SentenceTraining(Section):
     epochs: float = Field(3.0, gt=0)
     learning_rate: float = Field(3e-4, gt=0)
     batch_size: int = Field(32, ge=1)
-    warmup: float = Field(0.1, ge=0, le=1)
+    warmup: float = Field(0.1, ge=0, lt=1)
 
 
 class SentenceRecipe(RunSettings):

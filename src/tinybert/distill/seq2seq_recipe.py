@@ -65,7 +65,7 @@ class WriterTraining(Section):
     epochs: float = Field(20.0, gt=0)
     learning_rate: float = Field(1e-3, gt=0)
     batch_size: int = Field(64, ge=1)
-    warmup: float = Field(0.1, ge=0, le=1)
+    warmup: float = Field(0.1, ge=0, lt=1)
     smoothing: float = Field(0.1, ge=0, lt=1)
     average: int = Field(3, ge=1)
     patience: int | None = Field(5, ge=1)

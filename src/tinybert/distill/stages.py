@@ -131,7 +131,8 @@ def _planned(recipe: Recipe) -> list[tuple[str, Stage]]:
         length = {"epochs": recipe.ship.quantization_epochs}
         length["learning_rate"] = recipe.ship.quantization_learning_rate
         last = recipe.prediction_stage.model_copy(update=length)
-        found.append((f"{_QUANTIZED}{recipe.ship.table_bits}", last))
+        pace = f"{last.epochs:g}-{last.learning_rate:g}"
+        found.append((f"{_QUANTIZED}{recipe.ship.table_bits}-{pace}", last))
     return found
 
 
@@ -164,7 +165,7 @@ def _train(lessons: Lessons, name: str, stage: Stage, objective: Objective, rows
         lessons.collator(),
         schedule_of(stage, lessons.recipe),
         evaluate=evaluate,
-        keep_best=metric if stage.prediction else None,
+        keep_best=metric if stage.prediction or stage.hard_labels else None,
     )
     if start is not None and before > (after := evaluate()[metric]):
         student.load_state_dict(start)

@@ -27,6 +27,8 @@ from tinybert.vocabulary import Cut
 
 __all__ = ["check_base", "check_student", "start_student", "tokens_of"]
 
+_LOSSES = ("attention", "hidden", "embedding", "prediction", "hard_labels")
+
 
 def start_student(
     settings: EncoderSettings,
@@ -40,7 +42,7 @@ def start_student(
 
     Args:
         settings: Its sizes and start, or the encoder it starts from.
-        teacher: A classifier of texts, of tokens or of spans.
+        teacher: A classifier of texts, of tokens or of spans; it is moved to the CPU.
         seed: Seeds what is random in it.
         say: Told where an encoder's head came from.
         tokens: Of the training texts, to which narrow word embeddings are fitted.
@@ -55,6 +57,7 @@ def start_student(
         ConfigError: Sizes that do not divide or exceed the teacher's.
     """
     set_seed(seed)
+    torch.nn.Module.to(teacher, "cpu")
     base = settings.base if isinstance(settings, StudentSettings) else None
     if base is not None:
         student = _from_base(base, settings, teacher, say)
@@ -102,7 +105,7 @@ def check_student(recipe: Recipe) -> None:
     """
     settings = recipe.student
     teacher: Any = read_config(resolve(recipe.teacher.model))
-    count = int(teacher.num_hidden_layers)
+    count = int(teacher.num_hidden_layers) + _adds_a_layer(recipe)
     if settings.base is None:
         config = student_config(
             teacher,
@@ -120,6 +123,33 @@ def check_student(recipe: Recipe) -> None:
     width = settings.embedding or getattr(config, "embedding_size", config.hidden_size)
     check_bits(recipe.ship.table_bits, int(width))
     check_pruning(recipe.pruning, config)
+    _check_stages(recipe, int(config.num_attention_heads), int(teacher.num_attention_heads))
+
+
+def _adds_a_layer(recipe: Recipe) -> bool:
+    """Whether the teacher is to be fine-tuned with a layer more, which begins as a mean."""
+    settings = recipe.teacher
+    if settings.pooling != "mean" or settings.teach == "never":
+        return False
+    return settings.teach == "always" or not has_head(resolve(settings.model))
+
+
+def _check_stages(recipe: Recipe, heads: int, teacher_heads: int) -> None:
+    """Refuse stages that would learn nothing, or from scores of another number of heads."""
+    for name in ("layer_stage", "prediction_stage"):
+        stage = getattr(recipe, name)
+        if not stage.epochs:
+            continue
+        if not any(getattr(stage, loss) for loss in _LOSSES):
+            raise ConfigError(
+                f"{name} has {stage.epochs:g} epochs and every weight is 0; wanted one of "
+                f"{', '.join(_LOSSES)} above 0, or no epochs"
+            )
+        if stage.attention and heads != teacher_heads:
+            raise ConfigError(
+                f"{name}.attention is {stage.attention:g}, the student has {heads} heads and the "
+                f"teacher {teacher_heads}; wanted the same number, or 0"
+            )
 
 
 def check_base(settings: StudentSettings, teacher: str, max_length: int) -> None:

@@ -15,7 +15,7 @@ from tinybert.artifact import write_atomic
 from tinybert.data import TaskData
 from tinybert.distill.augment import augmented_rows
 from tinybert.distill.crops import add_crops, sample
-from tinybert.distill.folder import open_folder, versions
+from tinybert.distill.folder import hold_texts, open_folder, versions
 from tinybert.distill.infer import load_classifier, load_report, resolve, save_tokenizer
 from tinybert.distill.label import write_rows
 from tinybert.distill.outputs import tokenize
@@ -67,6 +67,7 @@ def teach(recipe: Recipe, say: Say = print) -> Path:
     say = spoken_once(say)
     run = open_folder(recipe)
     data = load_data(recipe, say)
+    _hold(run, data)
     teacher, _, tokenizer = _teacher(recipe, data, run, say, {})
     say_cut_words(data, tokenizer, say)
     return Path(teacher)
@@ -91,6 +92,7 @@ def distill(recipe: Recipe, say: Say = print) -> Path:
     check_source(recipe.augment)
     run = open_folder(recipe)
     data = load_data(recipe, say)
+    _hold(run, data)
     seconds: dict[str, float] = {}
     folder, teacher, tokenizer = _teacher(recipe, data, run, say, seconds)
     data = say_cut_words(data, tokenizer, say)
@@ -114,6 +116,15 @@ def distill(recipe: Recipe, say: Say = print) -> Path:
             data_room.save(data, run / "data")
             _write_run(recipe, data, run, folder, student, seconds, dev)
     return run
+
+
+def _hold(run: Path, data: TaskData) -> None:
+    """Remember the texts and labels of a run, or refuse to go on with others."""
+    splits = [*data.splits().values()]
+    if data.unlabelled is not None:
+        splits.append(data.unlabelled)
+    columns = (split[name] for split in splits for name in split.column_names if name != "line")
+    hold_texts(run, *((str(value) for value in column) for column in columns))
 
 
 def _teacher(
@@ -219,7 +230,8 @@ def _label_only(
     epochs = recipe.layer_stage.epochs + recipe.prediction_stage.epochs
     epochs += recipe.pruning.epochs if recipe.pruning.wanted else 0
     say(f"baseline: the same student on labels alone, {epochs:g} epochs, best on dev")
-    stage = recipe.prediction_stage.model_copy(update={"epochs": epochs, "prediction": 0.0})
+    others = dict.fromkeys(("prediction", "hidden", "attention", "embedding"), 0.0)
+    stage = recipe.prediction_stage.model_copy(update={"epochs": epochs, **others})
     started = time.monotonic()
     model = start_student(recipe.student, teacher, recipe.seed, tokens=tokens, cut=own.cut)
     keep_largest(model, recipe.pruning)
