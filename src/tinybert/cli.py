@@ -46,6 +46,7 @@ DataFlag = Annotated[str | None, typer.Option("--data", help="File, folder, id o
 TextFlag = Annotated[str | None, typer.Option("--text", help="Column of the text.")]
 Text2Flag = Annotated[str | None, typer.Option("--text2", help="Column of the second text.")]
 LabelFlag = Annotated[str | None, typer.Option("--label", help="Column of the label or target.")]
+SeparatorFlag = Annotated[str, typer.Option(help="Between the labels of a text with several.")]
 LanguageFlag = Annotated[str | None, typer.Option("--language", help="Language of helpdesk.")]
 SourceFlag = Annotated[str | None, typer.Option("--source", help="Column of what is written from.")]
 TargetFlag = Annotated[str | None, typer.Option("--target", help="Column of what is written.")]
@@ -290,6 +291,7 @@ def evaluate(
     text: TextFlag = None,
     text2: Text2Flag = None,
     label: LabelFlag = None,
+    label_separator: SeparatorFlag = "|",
     language: LanguageFlag = None,
     source: SourceFlag = None,
     target: TargetFlag = None,
@@ -311,6 +313,7 @@ def evaluate(
     from tinybert.ship.evaluate import evaluate as run_evaluate
 
     columns = {"text": text, "text2": text2, "label": label, "language": language}
+    columns["label_separator"] = label_separator
     rows = read_data(path, data, **columns, source=source, target=target, task=task)
     about: dict[str, Any] = {"max_length": max_length, "target_token": target_token}
     show(run_evaluate(path, rows, split, **about, record=data is None))

@@ -154,6 +154,7 @@ def read_data(path: Path, given: str | None, **columns: Any) -> Any:
     if given is not None and Path(given).is_file():
         task, labels = _answers_of(path)
         names: dict[str, Any] = {name: columns.get(name) for name in ("text", "text2", "label")}
+        names["label_separator"] = columns.get("label_separator", "|")
         return data.load_rows(given, task=task, labels=labels, **names)
     if given is not None:
         return data.load(given, task=_answers_of(path)[0], **columns)

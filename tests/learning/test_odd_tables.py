@@ -5,6 +5,7 @@ import json
 import datasets as hf
 import pytest
 
+from tinybert import console
 from tinybert import data as data_room
 from tinybert.corpus import open_corpus
 from tinybert.errors import DataError
@@ -65,6 +66,13 @@ def test_a_blank_among_decimals_is_named(tmp_path):
     write(path, "text,label", *(f"text {n},{n / 7}" for n in range(40)), "last,")
     with pytest.raises(DataError, match="line 42"):
         data_room.load(path)
+
+
+def test_a_file_to_measure_may_part_its_labels_by_another_sign(tmp_path, monkeypatch):
+    path = write(tmp_path / "a.csv", "text,label", "one,x;y", "two,y")
+    monkeypatch.setattr(console, "_answers_of", lambda _: ("multilabel", ("x", "y")))
+    data = console.read_data(tmp_path, str(path), label_separator=";")
+    assert list(data.test["label"]) == [[1, 1], [0, 1]]
 
 
 def test_no_text_at_all_is_told(tmp_path):

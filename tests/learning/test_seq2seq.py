@@ -218,7 +218,9 @@ def test_a_run_goes_on_with_its_own_texts_alone(tmp_path, monkeypatch):
         with pytest.raises(StopError):
             training.seq2seq(recipe, lambda _: None)
     more.write_text("red red red red red red\ncat cat cat cat cat red")
-    with pytest.raises(ConfigError, match="was begun with other texts or labels than its files hold now"):
+    with pytest.raises(
+        ConfigError, match="was begun with other texts or labels than its files hold now"
+    ):
         training.seq2seq(recipe, lambda _: None)
 
 
