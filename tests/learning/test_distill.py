@@ -235,7 +235,8 @@ def test_bad_teachers_are_refused_with_every_reason(settings, tmp_path):
         "another order",
     ):
         assert reason in str(refusal.value)
-    assert not (tmp_path / "refused" / "stages").exists()
+    files = {path.name for path in (tmp_path / "refused").rglob("*") if path.is_file()}
+    assert files == {"recipe.toml", "texts.sha256"}
 
 
 def test_untrained_teacher_is_refused(settings, tmp_path, encoder):

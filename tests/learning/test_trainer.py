@@ -98,6 +98,15 @@ def test_an_interruption_in_the_last_step_loses_nothing(tmp_path, monkeypatch):
     assert not again.calls
 
 
+@pytest.fixture
+def interruptible():
+    """Ctrl-C as in a terminal; what a shell starts in the background is born deaf to it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_a_second_ctrl_c_ends_at_once(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path / "stage", [0.1, 0.2], seen=Pressed(5, 5))

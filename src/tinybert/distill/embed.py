@@ -69,8 +69,8 @@ def embed(recipe: SentenceRecipe, say: Say = print) -> Path:
     pooling = recipe.pooling or pooling_of(source)
     _check(recipe, classifier.config)
     run = open_folder(recipe)
-    hold_texts(run, texts, held)
     start = start_student(recipe.student, classifier, recipe.seed)
+    hold_texts(run, texts, held)
     with first_alone() as first:
         if first:
             save_tokenizer(source, run / "stages" / "tokenizer")
