@@ -234,13 +234,14 @@ def set_dropout(model: PreTrainedModel, dropout: float) -> None:
         if getattr(config, name, 0.0):
             setattr(config, name, dropout)
     for module in model.modules():
-        for name in ("dropout", "activation_dropout"):
-            value = getattr(module, name, None)
-            if isinstance(value, float) and (value or hasattr(module, "fc1")):
-                inside = name == "activation_dropout" and not value
-                setattr(module, name, 0.0 if inside else dropout)
+        part: Any = module
+        own = getattr(part, "dropout", None)
+        if isinstance(own, float) and (own or hasattr(part, "fc1")):
+            part.dropout = dropout
+        if getattr(part, "activation_dropout", 0.0):
+            part.activation_dropout = dropout
     for name in ("encoder", "decoder"):
-        part: Any = model.get_submodule(f"model.{name}")
+        part = model.get_submodule(f"model.{name}")
         part.dropout, part.layerdrop = dropout, 0.0
         setattr(config, f"{name}_layerdrop", 0.0)
 
