@@ -28,7 +28,7 @@ import _jobs
 import quality
 
 HERE = Path(__file__).parent
-ALONE = {"targets.references": 1.0, "targets.word_level": 0.0}
+ALONE = {"targets.references": 1.0, "targets.word_level": 0.0, "augment.source": "none"}
 STARTS = {"alone": "teacher", "scratch": "random"}
 
 
