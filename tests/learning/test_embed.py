@@ -142,6 +142,24 @@ def test_without_pairs_the_held_out_texts_choose(given):
     assert 0 < about["held_out"]["cosine"] < 1
 
 
+def test_vectors_of_other_texts_are_not_learned(given, tmp_path, monkeypatch):
+    class Stopped(Exception):
+        pass
+
+    def stop(*_, **__):
+        raise Stopped
+
+    monkeypatch.setattr(training, "run_stage", stop)
+    recipe = sentence_recipe.load(None, given)
+    for _ in range(2):
+        with pytest.raises(Stopped):
+            training.embed(recipe, lambda _: None)
+    path = tmp_path / "texts.txt"
+    path.write_text("\n".join(reversed(path.read_text().splitlines())))
+    with pytest.raises(ConfigError, match="was begun with other texts"):
+        training.embed(recipe, lambda _: None)
+
+
 def test_vectors_that_moved_are_refused(wide_encoder, tmp_path):
     folder, wide = tmp_path / "artifact", wide_encoder(1, spread=0.1)
     export_encoder(wide, folder, max_length=16)

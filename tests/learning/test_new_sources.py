@@ -1,5 +1,8 @@
 """A teacher writes targets for the sources of train with other words in places."""
 
+import json
+import math
+
 import pytest
 import torch
 
@@ -92,3 +95,8 @@ def test_a_whole_run_learns_from_them(tmp_path):
     made = len((folder / "stages" / "sources.jsonl").read_text().splitlines())
     assert f"{made:,} sources made of 48 by embeddings" in said
     assert f"teacher answers for {48 + made:,} sources, once" in said
+    rows = json.loads((folder / "run.json").read_text())["rows"]
+    batch = round(16 / ((rows + 48) / rows))
+    assert batch > 8
+    log = json.loads((folder / "stages" / "writing" / "log.json").read_text())
+    assert log[-1]["step"] == 2 * math.ceil(rows / batch)

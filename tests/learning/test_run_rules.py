@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -194,6 +195,27 @@ def test_labels_alone_are_learned_without_the_teachers_layers(taught, tmp_path, 
         task._label_only(recipe, None, tmp_path, print, {}, None, None, own)
     (stage,) = seen
     assert not any((stage.embedding, stage.hidden, stage.attention, stage.prediction))
+
+
+@pytest.mark.parametrize(
+    ("losses", "best"),
+    [({"prediction": 1.0}, "f1"), ({"hard_labels": 1.0}, "f1"), ({"hidden": 1.0}, None)],
+)
+def test_where_answers_are_learned_the_best_epoch_is_kept(
+    taught, tmp_path, monkeypatch, losses, best
+):
+    kept = []
+    monkeypatch.setattr(stages, "dev_metrics", lambda *_: dict)
+    monkeypatch.setattr(stages, "run_stage", lambda *_, keep_best, **__: kept.append(keep_best))
+    lessons = SimpleNamespace(
+        data=SimpleNamespace(metric="f1"),
+        own=SimpleNamespace(tokenizer=None),
+        run=tmp_path,
+        recipe=recipes.load(None, taught),
+        collator=lambda: None,
+    )
+    stages._train(lessons, "layer", Stage(**losses), SimpleNamespace(student=None), None)
+    assert kept == [best]
 
 
 def test_a_second_segment_of_a_model_that_has_none():
