@@ -36,7 +36,7 @@ def test_what_cannot_be_run(tmp_path):
     )
     refused(
         ConfigError,
-        "layers are compared at the same width, over the same pieces",
+        "need a student with the teacher's d_model, 32; it has 16",
         **{"student.hidden": 16},
     )
     refused(UnsupportedModelError, "nowhere is not a folder", **{"teacher.model": "./nowhere"})

@@ -9,12 +9,13 @@ import torch
 from datasets import Dataset
 
 from small_writers import TEXTS, save_random_writer, word_pairs
-from tinybert.bart import new_writer
+from tinybert.bart import new_writer, shrink
 from tinybert.distill import seq2seq as training
 from tinybert.distill import seq2seq_recipe
+from tinybert.distill.writer_layers import WriterLayers
 from tinybert.distill.writer_vocabulary import carry_over, check_vocabulary, cut_writer
 from tinybert.distill.writers import load_writer, open_vocabulary, save_writer
-from tinybert.distill.writing import Top, rows
+from tinybert.distill.writing import Batches, Top, rows
 from tinybert.errors import ConfigError, UnsupportedModelError
 from tinybert.subwords import train_tokenizer
 from tinybert.text import Tokenizer
@@ -55,6 +56,22 @@ def test_what_stays_is_computed_as_before(kind, tmp_path):
         found = own.student(torch.tensor(after), decoder_input_ids=torch.tensor(after)).logits
     order = torch.from_numpy(own.targets[kept])
     torch.testing.assert_close(found[..., order], wanted[..., torch.from_numpy(kept)])
+
+
+def test_the_teacher_reads_what_its_student_reads(tmp_path):
+    folder = save_random_writer(tmp_path / "whole")
+    teacher = load_writer(folder)
+    own, _ = cut_of(folder, tmp_path / "cut", "texts", teacher)
+    reading = own.cut(teacher)
+    batch = Batches(reading.config.pad_token_id, reading.config.decoder_start_token_id)
+    given = (TEXTS, [[text] for text in TEXTS], [[1.0]] * 3)
+    inputs = batch(list(rows(*given, own.tokenizers, own.student)))
+    losses = []
+    for student in (own.student, own.cut(shrink(teacher, [1], [0]))):
+        layers = WriterLayers(reading, student, hidden=1.0, cross_attention=1.0)
+        losses.append(layers.losses(student, inputs, inputs["pad_mask"])[1])
+    assert set(losses[0]) == {"encoder_hidden", "decoder_hidden", "cross_attention"}
+    assert max(losses[0].values()) < 1e-9 < min(losses[1].values())
 
 
 def test_each_side_is_cut_by_its_own_texts(tmp_path):

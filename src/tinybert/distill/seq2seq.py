@@ -28,7 +28,12 @@ from tinybert.distill.writer_targets import (
     next_tokens,
     targets,
 )
-from tinybert.distill.writer_vocabulary import carry_over, check_vocabulary, cut_writer
+from tinybert.distill.writer_vocabulary import (
+    OwnVocabulary,
+    carry_over,
+    check_vocabulary,
+    cut_writer,
+)
 from tinybert.distill.writers import (
     check_sizes,
     force_token,
@@ -102,11 +107,10 @@ def seq2seq(recipe: Seq2SeqRecipe, say: Say = print) -> Path:
     written = targets(recipe, teacher, data, more, tokenizers, stages, say, made=made)
     learned = written.rows(tokenizers, teacher)
     top = next_tokens(recipe, teacher, learned, tokenizers[0].pad_id, stages)
+    own = None
     if recipe.student.vocabulary is not None:
-        student, vocabulary, learned, top = _own_words(
-            recipe, student, run, written, learned, top, say
-        )
-        tokenizers = open_vocabulary(vocabulary, limits)
+        own, learned, top = _own_words(recipe, student, run, written, learned, top, say)
+        student, vocabulary, tokenizers = own.student, own.folder, own.tokenizers
     say(f"student: {_size(student)}; teacher: {_size(teacher)}")
     kind = teacher.config.model_type
     if recipe.student.hidden and kind not in NARROWED:
@@ -115,7 +119,7 @@ def seq2seq(recipe: Seq2SeqRecipe, say: Say = print) -> Path:
         student,
         smoothing=recipe.training.smoothing,
         word_level=recipe.targets.word_level,
-        layers=_layers(recipe, teacher, student),
+        layers=_layers(recipe, teacher, student, own),
     )
     measure = dev_quality(
         student, tokenizers, data, count=recipe.training.dev_rows, longest=recipe.max_target
@@ -159,38 +163,28 @@ def splits_sentences(data: PairData) -> bool:
 
 def _given(recipe: Seq2SeqRecipe) -> PreTrainedModel | None:
     """Return the teacher that is named; None where one is trained here. Sizes are checked."""
-    settings, student = recipe.teacher, recipe.student
-    if settings.model is not None:
-        found = load_writer(settings.model, any_layout=True)
+    name = recipe.teacher.model
+    if name is not None:
+        found = load_writer(name, any_layout=True)
         _check_lengths(recipe, found)
         _layers(recipe, found, make_student(recipe, found))
         return found
-    if student.hidden is not None or student.vocabulary is not None:
-        _refuse_layers(recipe)
     if not (Path(recipe.out) / "teacher" / "config.json").is_file():
-        check_sizes(recipe)
+        _layers(recipe, *check_sizes(recipe))
     return None
 
 
 def _layers(
-    recipe: Seq2SeqRecipe, teacher: PreTrainedModel, student: PreTrainedModel
+    recipe: Seq2SeqRecipe,
+    teacher: PreTrainedModel,
+    student: PreTrainedModel,
+    own: OwnVocabulary | None = None,
 ) -> WriterLayers | None:
-    """Return the teacher's layers where the student shall learn from them."""
+    """Return the teacher's layers, over the student's pieces, where it shall learn from them."""
     weights = {name: getattr(recipe.training, name) for name in ("hidden", "cross_attention")}
     if not any(weights.values()):
         return None
-    if recipe.student.hidden is not None or recipe.student.vocabulary is not None:
-        _refuse_layers(recipe)
-    return WriterLayers(teacher, student, **weights)
-
-
-def _refuse_layers(recipe: Seq2SeqRecipe) -> None:
-    """Refuse to compare layers of a student with a width or a vocabulary of its own."""
-    if recipe.training.hidden or recipe.training.cross_attention:
-        raise ConfigError(
-            "training.hidden or training.cross_attention is given, and student.hidden or "
-            "student.vocabulary: layers are compared at the same width, over the same pieces"
-        )
+    return WriterLayers(own.cut(teacher) if own else teacher, student, **weights)
 
 
 def _taught(
@@ -250,8 +244,8 @@ def _own_words(
     theirs: Dataset,
     top: Top | None,
     say: Say,
-) -> tuple[PreTrainedModel, Path, Dataset, Top | None]:
-    """Return a student with a vocabulary of its own, its folder, and what it learns in its pieces.
+) -> tuple[OwnVocabulary, Dataset, Top | None]:
+    """Return a student's own vocabulary, and what it learns in its pieces.
 
     Args:
         recipe: Every setting.
@@ -274,7 +268,7 @@ def _own_words(
     )
     learned = texts.rows(own.tokenizers, own.student)
     found = None if top is None else carry_over(top, theirs, learned, own.targets)
-    return own.student, own.folder, learned, found
+    return own, learned, found
 
 
 def _train(

@@ -155,7 +155,8 @@ class StudentTraining(WriterTraining):
 
     ``hidden`` weighs the distance of its layers' outputs from the teacher's, in encoder and
     decoder, ``cross_attention`` that of the scores with which its decoder looks at the source. Both
-    need a student that keeps layers of the teacher, which then runs beside it.
+    need a student with the teacher's width and heads. The teacher then runs beside it, over the
+    student's pieces.
     """
 
     smoothing: float = Field(0.0, ge=0, lt=1)

@@ -41,12 +41,18 @@ class OwnVocabulary:
         student: The student.
         targets: Int64 (V,): the student's id of each of the teacher's target pieces, −1 where
             there is none.
+        cuts: Of sources and of targets, or of both.
     """
 
     folder: Path
     tokenizers: tuple[Tokenizer, Tokenizer]
     student: PreTrainedModel
     targets: npt.NDArray[np.int64]
+    cuts: tuple[Cut, ...]
+
+    def cut(self, model: PreTrainedModel) -> PreTrainedModel:
+        """Return a model of the teacher's vocabulary as one that reads and writes these pieces."""
+        return _with_tables(model, self.cuts)
 
 
 def check_vocabulary(size: int | str, folder: Path) -> None:
@@ -100,7 +106,7 @@ def cut_writer(
     folders = _folders(folder)
     if len(folders) == 1:
         counts = [counts[0] + counts[1]]
-    cuts = [cut_for(_spec(own), c, size) for own, c in zip(folders, counts, strict=True)]
+    cuts = tuple(cut_for(_spec(own), c, size) for own, c in zip(folders, counts, strict=True))
     _check_padding(student, cuts)
     with first_alone() as first:
         if first:
@@ -112,7 +118,7 @@ def cut_writer(
         say(f"the student's vocabulary: {what_stays(cut, seen, old)}")
     targets = cuts[-1].id_table(vocabulary_sizes(student)[1])
     return OwnVocabulary(
-        place, open_vocabulary(place, limits), _with_tables(student, cuts), targets
+        place, open_vocabulary(place, limits), _with_tables(student, cuts), targets, cuts
     )
 
 
@@ -183,23 +189,23 @@ def _check_padding(student: PreTrainedModel, cuts: Sequence[Cut]) -> None:
         )
 
 
-def _with_tables(student: PreTrainedModel, cuts: Sequence[Cut]) -> PreTrainedModel:
-    """Return a student with smaller tables and the ids of special tokens in them."""
+def _with_tables(model: PreTrainedModel, cuts: Sequence[Cut]) -> PreTrainedModel:
+    """Return a model with smaller tables and the ids of special tokens in them."""
     source, target = cuts[0], cuts[-1]
-    config: Any = deepcopy(student.config)
+    config: Any = deepcopy(model.config)
     config.vocab_size = len(source.rows)
-    if has_two_tables(student):
+    if has_two_tables(model):
         config.decoder_vocab_size = len(target.rows)
     _renumber(config, target)
     found: PreTrainedModel = AutoModelForSeq2SeqLM.from_config(config)
-    weights = dict(student.state_dict())
+    weights = dict(model.state_dict())
     for names, cut in ((_BOTH, source), (_SOURCES, source), (_TARGETS, target)):
         for name in weights.keys() & set(names):
             weights[name] = torch.from_numpy(cut_rows(weights[name].numpy(), cut))
     if _BIAS in weights:
         weights[_BIAS] = torch.from_numpy(cut_rows(weights[_BIAS].numpy().T, target)).T
     found.load_state_dict(weights)
-    found.generation_config = deepcopy(student.generation_config)
+    found.generation_config = deepcopy(model.generation_config)
     _renumber(found.generation_config, target)
     found.eval()
     return found

@@ -255,8 +255,11 @@ def _begun_as_bert(settings: WriterTeacher, longest: int, start: int, eos: int) 
     return from_bert(encoder, decoder_layers=layers, start=start, eos=eos, dropout=settings.dropout)
 
 
-def check_sizes(recipe: Seq2SeqRecipe) -> None:
+def check_sizes(recipe: Seq2SeqRecipe) -> tuple[PreTrainedModel, PreTrainedModel]:
     """Refuse a student that the teacher which will be trained could not have.
+
+    Returns:
+        Teacher and student of these sizes, untrained.
 
     Raises:
         ConfigError: Sizes that do not fit each other, or texts longer than the BERT's positions.
@@ -265,8 +268,8 @@ def check_sizes(recipe: Seq2SeqRecipe) -> None:
     settings = recipe.teacher
     if settings.bert is not None:
         longest = max(recipe.max_length, recipe.max_target)
-        make_student(recipe, _begun_as_bert(settings, longest, 0, 0))
-        return
+        teacher = _begun_as_bert(settings, longest, 0, 0)
+        return teacher, make_student(recipe, teacher)
     teacher = new_writer(
         4,
         layers=(settings.encoder_layers, settings.decoder_layers),
@@ -278,7 +281,7 @@ def check_sizes(recipe: Seq2SeqRecipe) -> None:
         pad=1,
         eos=2,
     )
-    make_student(recipe, teacher)
+    return teacher, make_student(recipe, teacher)
 
 
 def make_student(recipe: Seq2SeqRecipe, teacher: PreTrainedModel) -> PreTrainedModel:
