@@ -29,6 +29,7 @@ import quality
 
 HERE = Path(__file__).parent
 ALONE = {"targets.references": 1.0, "targets.word_level": 0.0, "augment.source": "none"}
+ALONE |= {"training.hidden": 0.0, "training.cross_attention": 0.0}
 STARTS = {"alone": "teacher", "scratch": "random"}
 
 
@@ -152,11 +153,21 @@ def run_job(**job: Any) -> None:
     else:
         taught = {"teacher.bert": None, "teacher.model": job["teacher"], **ALONE}
         taught["student.start"] = STARTS[job["called"]]
-        if 0 < recipe.targets.references < 1:
-            taught["training.epochs"] = 2 * recipe.training.epochs
+        taught["training.epochs"] = recipe.training.epochs * targets_of_a_pair(recipe, job)
         alone = seq2seq_recipe.load(job["recipe"], {**about, **chosen, **taught})
         rows = measured(seq2seq(alone), job, only="student", called=job["called"])
     row_path(job).write_text(json.dumps(rows, indent=1), encoding="utf-8")
+
+
+def targets_of_a_pair(recipe: Any, job: dict[str, Any]) -> float:
+    """Return how many targets the seed's student learned from for each pair of train."""
+    from tinybert.pairs import load_saved_pairs
+
+    run = Path(job["teacher"]).parent
+    rows = json.loads((run / "run.json").read_text(encoding="utf-8"))["rows"]
+    pairs = len(load_saved_pairs(run).train)
+    both = 0 < recipe.targets.references < 1
+    return float(rows + pairs * both) / pairs
 
 
 def measured(
