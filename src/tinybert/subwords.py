@@ -1,4 +1,4 @@
-"""Tokenizers of models that write: trained on texts, or a BERT's that joins words."""
+"""Tokenizers of models that write: trained on texts, a BERT's that joins words, with a prefix."""
 
 import json
 from collections.abc import Iterable
@@ -16,9 +16,9 @@ from tokenizers import (
 )
 
 from tinybert.artifact import write_atomic
-from tinybert.errors import ConfigError
+from tinybert.errors import ConfigError, UnsupportedModelError
 
-__all__ = ["SPECIAL", "join_words", "train_tokenizer"]
+__all__ = ["SPECIAL", "join_words", "put_before", "train_tokenizer"]
 
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")
 _BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
@@ -124,3 +124,34 @@ def join_words(folder: str | Path) -> None:
     less = [decoders.Replace(Regex(pattern), "") for pattern in _NEEDLESS]
     tokenizer.decoder = decoders.Sequence([words, decoders.Fuse(), *less])
     write_atomic(path, tokenizer.to_str(pretty=True).encode())
+
+
+def put_before(prefix: str, folder: str | Path) -> None:
+    """Let a tokenizer put a prefix before every text, such as the ``summarize: `` of a T5.
+
+    Args:
+        prefix: Its pieces become a part of what stands around a text, so that it is never cut off.
+            Spaces at its ends do not count.
+        folder: Its ``tokenizer.json`` is changed.
+
+    Raises:
+        UnsupportedModelError: What stands around a text is not a list of special tokens.
+    """
+    path = Path(folder) / "tokenizer.json"
+    spec = json.loads(path.read_text(encoding="utf-8"))
+    around = spec.get("post_processor") or {
+        "type": "TemplateProcessing",
+        "single": [{"Sequence": {"id": "A", "type_id": 0}}],
+        "pair": [{"Sequence": {"id": name, "type_id": 0}} for name in "AB"],
+        "special_tokens": {},
+    }
+    if around["type"] != "TemplateProcessing":
+        raise UnsupportedModelError(
+            f"teacher.prefix is given, and the tokenizer's post-processor is {around['type']}; "
+            "wanted TemplateProcessing, as T5's is; put the prefix into the sources"
+        )
+    found = Tokenizer.from_str(json.dumps(spec)).encode(prefix.strip(), add_special_tokens=False)
+    around["special_tokens"][prefix] = {"id": prefix, "ids": found.ids, "tokens": found.tokens}
+    place = next(i for i, part in enumerate(around["single"]) if "Sequence" in part)
+    around["single"].insert(place, {"SpecialToken": {"id": prefix, "type_id": 0}})
+    write_atomic(path, json.dumps({**spec, "post_processor": around}, ensure_ascii=False).encode())

@@ -7,11 +7,15 @@ import pytest
 import tinybert
 from small_writers import word_pairs, write_pairs, writer_settings
 from tinybert.distill import seq2seq_recipe
-from tinybert.distill.writers import load_writer, save_writer
+from tinybert.distill.generated import TorchWriter
+from tinybert.distill.writers import force_token, load_writer, save_writer
 from tinybert.errors import ConfigError, UnsupportedModelError
+from tinybert.pairs import load_saved_pairs
 from tinybert.runtime import Summarizer
+from tinybert.runtime.generation import Decoding
 from tinybert.ship.writing import seq2seq
 from tinybert.subwords import train_tokenizer
+from tinybert.text import Tokenizer
 
 
 def test_what_cannot_be_run(tmp_path):
@@ -39,6 +43,12 @@ def test_what_cannot_be_run(tmp_path):
         "need a student with the teacher's d_model, 32; it has 16",
         **{"student.hidden": 16},
     )
+    with pytest.raises(ConfigError, match=r"prefix is `x: `; wanted the model that was trained"):
+        seq2seq_recipe.load(None, {"teacher.prefix": "x: "})
+    with pytest.raises(ConfigError, match=r"prefix is given, and training.hidden or training.cro"):
+        seq2seq_recipe.load(
+            None, {"teacher.model": "t5", "teacher.prefix": "x: ", "training.hidden": 1}
+        )
     refused(UnsupportedModelError, "nowhere is not a folder", **{"teacher.model": "./nowhere"})
     with pytest.raises(ConfigError, match=r"unknown setting `student.decoder_layer`; did you mean"):
         seq2seq_recipe.load(None, {"student.decoder_layer": 1})
@@ -99,6 +109,7 @@ def test_another_architecture_teaches_a_student_of_its_own_width(tmp_path, vocab
     more = {
         "teacher.model": str(tmp_path / "teacher"),
         "teacher.target_token": "▁red",
+        "teacher.prefix": "cat dog: ",
         "student.hidden": 16,
         "student.vocabulary": vocabulary,
         "training.hidden": 0.0,
@@ -118,4 +129,9 @@ def test_another_architecture_teaches_a_student_of_its_own_width(tmp_path, vocab
     assert (student.config.vocab_size == 325) is (vocabulary is None)
     answers = [json.loads(line) for line in (run / "stages" / "beams.jsonl").open()]
     assert all(answer.startswith("red") for answer in answers)
+    asked = [f"cat dog: {row['source']}" for row in load_saved_pairs(run).train]
+    teacher = load_writer(tmp_path / "teacher", any_layout=True)
+    force_token(teacher, "▁red", Tokenizer(place, max_length=16))
+    write = TorchWriter(teacher, Tokenizer(place, max_length=16))
+    assert answers == [one[0].text for one in write(asked, Decoding(beams=1, max_tokens=16))]
     assert all(text.startswith("red") for text in tinybert.load(run / "artifact")(["cat", "dog"]))

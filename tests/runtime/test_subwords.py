@@ -1,12 +1,15 @@
-"""The tokenizer of a BERT writes with the spaces that people put."""
+"""The tokenizer of a BERT writes with the spaces that people put; one may put a prefix."""
 
+import json
 from types import SimpleNamespace
 
 import pytest
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
+from tinybert import text
+from tinybert.errors import UnsupportedModelError
 from tinybert.runtime.generation import Decoding, Generator
-from tinybert.subwords import join_words
+from tinybert.subwords import join_words, put_before, train_tokenizer
 
 TEXTS = [
     "退款申请，8月账单iPhone 13手机“好”吗？",
@@ -72,3 +75,30 @@ def test_a_stream_takes_nothing_back(tmp_path, text):
     generator._ids, generator.target, generator.prefix = backend.get_vocab(), backend, ()
     generator._encode, generator._settings = list, lambda _: {}
     assert "".join(generator.stream("", Decoding())) == text
+
+
+def test_a_prefix_stands_before_every_text_and_is_never_cut_off(tmp_path):
+    train_tokenizer(
+        ["summarize: the red cat sat", "a red dog: the cat"] * 9, tmp_path, vocab_size=340
+    )
+    plain = text.Tokenizer(tmp_path, max_length=12)
+    texts = ["the red cat", "a cat: red", "", "dog " * 30]
+    wanted = plain.encode([f"summarize: {one}".strip() for one in texts])[0]
+    short = plain.encode(texts)[0]
+    put_before("summarize: ", tmp_path)
+    found = text.Tokenizer(tmp_path, max_length=12)
+    assert found.encode(texts)[0] == wanted
+    assert found.frame() == (wanted[2][:-1], wanted[2][-1:])
+    assert found.decode(wanted[0]) == "summarize: the red cat"
+    assert found.untruncated_lengths(texts[:2]) == [len(row) for row in wanted[:2]]
+    assert len(short[0]) < len(wanted[0])
+    place = tmp_path / "tokenizer.json"
+    spec = json.loads(place.read_text())
+    place.write_text(json.dumps(spec | {"post_processor": None}))
+    put_before("summarize: ", tmp_path)
+    assert text.Tokenizer(tmp_path, max_length=12).encode(texts)[0][0] == wanted[0][:-1]
+    other = {"type": "RobertaProcessing", "sep": ["</s>", 2], "cls": ["<s>", 0]}
+    other |= {"trim_offsets": True, "add_prefix_space": False}
+    place.write_text(json.dumps(spec | {"post_processor": other}))
+    with pytest.raises(UnsupportedModelError, match="post-processor is RobertaProcessing; wanted"):
+        put_before("summarize: ", tmp_path)

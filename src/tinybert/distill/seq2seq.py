@@ -33,6 +33,7 @@ from tinybert.distill.writer_vocabulary import (
     carry_over,
     check_vocabulary,
     cut_writer,
+    with_prefix,
 )
 from tinybert.distill.writers import (
     check_sizes,
@@ -104,12 +105,14 @@ def seq2seq(recipe: Seq2SeqRecipe, say: Say = print) -> Path:
     teacher = given if given is not None else _taught(recipe, data, tokenizers, run, say)
     student = make_student(recipe, teacher)
     made = new_sources(recipe, teacher, data, more, stages, say)
-    written = targets(recipe, teacher, data, more, tokenizers, stages, say, made=made)
-    learned = written.rows(tokenizers, teacher)
-    top = next_tokens(recipe, teacher, learned, tokenizers[0].pad_id, stages)
+    asking = with_prefix(recipe.teacher.prefix, vocabulary, tokenizers)
+    written = targets(recipe, teacher, data, more, asking, stages, say, made=made)
+    theirs = written.rows(asking, teacher)
+    top = next_tokens(recipe, teacher, theirs, tokenizers[0].pad_id, stages)
+    learned = theirs if asking is tokenizers else written.rows(tokenizers, teacher)
     own = None
     if recipe.student.vocabulary is not None:
-        own, learned, top = _own_words(recipe, student, run, written, learned, top, say)
+        own, learned, top = _own_words(recipe, student, run, written, theirs, top, say)
         student, vocabulary, tokenizers = own.student, own.folder, own.tokenizers
     say(f"student: {_size(student)}; teacher: {_size(teacher)}")
     kind = teacher.config.model_type

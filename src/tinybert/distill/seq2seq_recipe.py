@@ -86,12 +86,15 @@ class WriterTeacher(WriterSettings):
 
     ``bert`` names an encoder that such a one begins as; its sizes and tokenizer are then the
     encoder's. ``target_token`` begins every answer of a teacher of many languages, such as
-    ``deu_Latn``. ``shared_vocabulary = false`` gives sources and targets a tokenizer and a table
-    of ``vocab_size`` each, for languages that have no pieces in common.
+    ``deu_Latn``. ``prefix`` stands before every source that a ``model`` reads, such as a T5's
+    ``summarize: ``; the student does without. ``shared_vocabulary = false`` gives sources and
+    targets a tokenizer and a table of ``vocab_size`` each, for languages that have no pieces in
+    common.
     """
 
     model: str | None = None
     target_token: str | None = None
+    prefix: str = ""
     bert: str | None = None
     encoder_layers: int = Field(4, ge=1)
     decoder_layers: int = Field(4, ge=1)
@@ -105,6 +108,15 @@ class WriterTeacher(WriterSettings):
             raise ValueError(
                 "shared_vocabulary is false, and the vocabulary is that of "
                 f"`{self.model or self.bert}`; wanted a teacher that is trained here from pairs"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _knows_its_prefix(self) -> Self:
+        """Refuse a prefix for a teacher that is trained here, from sources without one."""
+        if self.prefix and self.model is None:
+            raise ValueError(
+                f"prefix is `{self.prefix}`; wanted the model that was trained with it"
             )
         return self
 
@@ -208,6 +220,16 @@ class Seq2SeqRecipe(RunSettings):
         """Refuse a setting that translators do not know."""
         if self.task == "translation" and self.search.truncation is not None:
             raise ValueError("search.truncation is for summaries; a translator reads all of a text")
+        return self
+
+    @model_validator(mode="after")
+    def _read_alike(self) -> Self:
+        """Refuse to compare layers at places that differ by a prefix."""
+        if self.teacher.prefix and (self.training.hidden or self.training.cross_attention):
+            raise ValueError(
+                "teacher.prefix is given, and training.hidden or training.cross_attention: layers "
+                "are compared where student and teacher read the same"
+            )
         return self
 
 

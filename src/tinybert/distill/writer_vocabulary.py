@@ -1,11 +1,13 @@
-"""The vocabulary of a student that writes: the pieces its texts need, or the most frequent ones."""
+"""Vocabularies of writers: a student's few pieces, and a prefix before what a teacher reads."""
 
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -20,10 +22,11 @@ from tinybert.distill.vocabularies import count_pieces, save_cut, what_stays
 from tinybert.distill.writers import open_vocabulary
 from tinybert.distill.writing import Top
 from tinybert.errors import UnsupportedModelError
+from tinybert.subwords import put_before
 from tinybert.text import Tokenizer
 from tinybert.vocabulary import Cut, cut_for, cut_rows
 
-__all__ = ["OwnVocabulary", "carry_over", "check_vocabulary", "cut_writer"]
+__all__ = ["OwnVocabulary", "carry_over", "check_vocabulary", "cut_writer", "with_prefix"]
 
 _SOURCES = ("model.encoder.embed_tokens.weight",)
 _TARGETS = ("model.decoder.embed_tokens.weight", "lm_head.weight")
@@ -153,6 +156,28 @@ def carry_over(top: Top, theirs: Dataset, own: Dataset, new_ids: npt.NDArray[np.
                 ids[start + mine] = np.maximum(found, 0)
                 probabilities[start + mine] = weights
     return Top(ids.astype(np.int32), probabilities)
+
+
+def with_prefix(
+    prefix: str, folder: Path, tokenizers: tuple[Tokenizer, Tokenizer]
+) -> tuple[Tokenizer, Tokenizer]:
+    """Return the tokenizers of a teacher that wants a prefix before every source.
+
+    Args:
+        prefix: An empty one changes nothing.
+        folder: Of ``tokenizers``; it stays as it is.
+        tokenizers: Of sources and of targets.
+
+    Raises:
+        UnsupportedModelError: The tokenizer cannot put it there.
+    """
+    if not prefix:
+        return tokenizers
+    with TemporaryDirectory() as place:
+        shutil.copytree(folder, place, dirs_exist_ok=True)
+        put_before(prefix, place)
+        asking = Tokenizer(place, max_length=tokenizers[0].max_length, literal=True)
+    return asking, tokenizers[1]
 
 
 def _alike(theirs: npt.NDArray[np.int64], own: npt.NDArray[np.int64]) -> list[tuple[int, int]]:

@@ -25,6 +25,7 @@ from tinybert.artifact import (
 from tinybert.bart import LAYOUTS, has_two_tables
 from tinybert.ctranslate import token_lists, write_ctranslate2
 from tinybert.distill.generated import TorchWriter
+from tinybert.distill.writer_vocabulary import with_prefix
 from tinybert.distill.writers import copy_vocabulary, force_token, load_writer, open_vocabulary
 from tinybert.distill.writing import open_model, prefix_of
 from tinybert.errors import ArtifactError, ConfigError, DataError
@@ -202,6 +203,7 @@ def answers_of(
     *,
     max_length: int = 128,
     target_token: str | None = None,
+    prefix: str = "",
     like: Card | None = None,
 ) -> list[str]:
     """Return a model's answers for a split, from the class that users call.
@@ -215,6 +217,7 @@ def answers_of(
         split: ``train``, ``dev`` or ``test``.
         max_length: Longest source in tokens, for a folder; an artifact has its own.
         target_token: What every answer of a folder's model begins with.
+        prefix: What a folder's model reads before every source.
         like: Card of an artifact as which a folder's model cuts and searches; None takes
             ``Decoding``'s own settings.
 
@@ -234,7 +237,8 @@ def answers_of(
     longest = min(max_length, int(known or max_length))
     with tempfile.TemporaryDirectory() as place:
         copy_vocabulary(path, place)
-        tokenizers = open_vocabulary(Path(place), (longest, longest))
+        plain = open_vocabulary(Path(place), (longest, longest))
+        tokenizers = with_prefix(prefix, Path(place), plain)
         force_token(network, target_token, tokenizers[1])
         card = replace(like or _plain_card(data.task, longest), max_length=longest)
         if network.config.model_type in LAYOUTS:

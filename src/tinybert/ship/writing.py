@@ -123,9 +123,10 @@ def report_writing(run: str | Path, *, split: str | None = None) -> Path:
     answers, card = {}, read_card(folders["artifact"])
     for name, folder in folders.items():
         started = time.perf_counter()
-        token = recipe.teacher.target_token if name == "teacher" else None
+        wanted = ("target_token", "prefix") if name == "teacher" else ()
+        asked = {key: getattr(recipe.teacher, key) for key in wanted}
         answers[name] = answers_of(
-            folder, data, chosen, max_length=recipe.max_length, target_token=token, like=card
+            folder, data, chosen, max_length=recipe.max_length, like=card, **asked
         )
         seconds = time.perf_counter() - started
         figures = text_metrics.measure(data.task, answers[name], references, sources)
