@@ -6,6 +6,7 @@ import torch
 from transformers import (
     AutoModelForSequenceClassification,
     BertConfig,
+    CamembertConfig,
     DistilBertConfig,
     ElectraConfig,
     ErnieConfig,
@@ -27,6 +28,7 @@ def configs(layers=4, labels=3, **more):
         "bert": BertConfig(**sizes),
         "ernie": ErnieConfig(**sizes),
         "roberta": RobertaConfig(**sizes, type_vocab_size=1),
+        "camembert": CamembertConfig(**sizes, type_vocab_size=1),
         "xlm-roberta": XLMRobertaConfig(**sizes, type_vocab_size=2),
         "electra": ElectraConfig(**sizes, embedding_size=24),
         "electra-narrow": ElectraConfig(**sizes, embedding_size=16),

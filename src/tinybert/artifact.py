@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from tinybert.errors import ArtifactError
+from tinybert.errors import ArtifactError, ConfigError
 
 __all__ = [
     "CARD",
@@ -22,7 +22,9 @@ __all__ = [
     "TARGET",
     "WRITTEN",
     "Card",
+    "card_beside",
     "check_files",
+    "check_target",
     "hash_file",
     "new_folder",
     "read_card",
@@ -215,6 +217,33 @@ def write_atomic(path: str | Path, content: bytes) -> None:
         partial.unlink(missing_ok=True)
 
 
+def card_beside(model: str | Path) -> Card | None:
+    """Return the card of the run's artifact where a model lies in a run that has one."""
+    artifact = Path(model).resolve().parent / "artifact"
+    return read_card(artifact) if (artifact / CARD).is_file() else None
+
+
+def check_target(to: str | Path, *, holds: str = CARD, called: str = "artifact") -> None:
+    """Refuse to replace something else, or what cannot be replaced as a whole.
+
+    Args:
+        to: The folder that shall be written.
+        holds: File by which one is known that may be replaced.
+        called: What such a one is.
+
+    Raises:
+        ConfigError: ``to`` is a file, a folder of something else, where a file system is mounted
+            (such as a container's volume), or the folder that one stands in.
+    """
+    target = Path(to).resolve()
+    if target.is_file():
+        raise ConfigError(f"{to} is a file; wanted a folder to write")
+    if target.is_dir() and any(target.iterdir()) and not (target / holds).is_file():
+        raise ConfigError(f"{to} is not empty and holds no {called}; choose another folder")
+    if os.path.ismount(target) or target == Path.cwd():
+        raise ConfigError(f"{to} cannot be replaced as a whole; wanted a folder in it")
+
+
 @contextmanager
 def new_folder(target: str | Path, *, replace: bool = True) -> Iterator[Path]:
     """Give an empty folder under a temporary name that takes the target's at the end.
@@ -222,25 +251,31 @@ def new_folder(target: str | Path, *, replace: bool = True) -> Iterator[Path]:
     Where writing fails it is removed, and what the target holds stays.
 
     Args:
-        target: The folder; those above it are made.
+        target: The folder, or a link to it; those above it are made.
         replace: Whether what it holds may go; else it must be empty at the end too.
 
     Raises:
         OSError: It is not empty, and ``replace`` is False.
     """
-    place = Path(target)
-    partial = place.with_name(f".{place.name}.partial")
+    place = Path(target).resolve()
+    partial, old = (place.with_name(f".{place.name}.{state}") for state in ("partial", "old"))
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
         yield partial
-        if replace:
-            shutil.rmtree(place, ignore_errors=True)
+        if replace and place.is_dir():
+            shutil.rmtree(old, ignore_errors=True)
+            place.rename(old)
         elif place.is_dir():
             place.rmdir()
         partial.rename(place)
+    except BaseException:
+        if old.is_dir() and not place.exists():
+            old.rename(place)
+        raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def hash_file(path: str | Path) -> str:

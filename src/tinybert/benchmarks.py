@@ -22,6 +22,8 @@ class Benchmark:
         dev: Split that serves as dev.
         ignored: Labels whose rows are left out (annotators did not agree).
         files: Text, second text and label as GLUE's own files call them, where they do otherwise.
+        header: Columns of files that are published without a first line of names.
+        mend: Whether its answers are known to stand elsewhere than it says.
     """
 
     hub: str
@@ -33,6 +35,8 @@ class Benchmark:
     dev: str = "validation"
     ignored: tuple[str, ...] = ()
     files: tuple[str, str, str] | None = None
+    header: tuple[str, ...] = ()
+    mend: bool = False
 
     def columns(self, names: Collection[str]) -> tuple[str, str | None, str]:
         """Return text, second text and label: the hub's, or those of the files if all are there."""
@@ -46,9 +50,10 @@ _MRPC = "#1 String", "#2 String", "Quality"
 _QQP = "question1", "question2", "is_duplicate"
 _STSB = "sentence1", "sentence2", "score"
 _MNLI = "sentence1", "sentence2", "gold_label"
+_COLA = "source", "label", "mark", "sentence"
 _ASKED = "question", "context", "answer_f1", "answering", "answers"
 _TASKS = {
-    "glue/cola": Benchmark(f"{_GLUE}:cola", "sentence", metric="matthews"),
+    "glue/cola": Benchmark(f"{_GLUE}:cola", "sentence", metric="matthews", header=_COLA),
     "glue/sst2": Benchmark(f"{_GLUE}:sst2", "sentence"),
     "glue/mrpc": Benchmark(f"{_GLUE}:mrpc", "sentence1", "sentence2", "f1", files=_MRPC),
     "glue/qqp": Benchmark(f"{_GLUE}:qqp", "question1", "question2", "f1", files=_QQP),
@@ -69,7 +74,7 @@ _TASKS = {
     "clue/iflytek": Benchmark(f"{_CLUE}:iflytek", "sentence"),
     "clue/cmnli": Benchmark(f"{_CLUE}:cmnli", "sentence1", "sentence2", ignored=("-",)),
     "clue/ocnli": Benchmark(f"{_CLUE}:ocnli", "sentence1", "sentence2", ignored=("-",)),
-    "clue/cmrc2018": Benchmark(f"{_CLUE}:cmrc2018", *_ASKED),
+    "clue/cmrc2018": Benchmark(f"{_CLUE}:cmrc2018", *_ASKED, mend=True),
     "clue/drcd": Benchmark(f"{_CLUE}:drcd", *_ASKED),
 }
 NAMES = tuple(_TASKS)
@@ -87,8 +92,8 @@ def find(name: str) -> Benchmark:
     >>> find("glue/cola").metric
     'matthews'
     """
-    if name not in _TASKS:
+    if name.lower() not in _TASKS:
         raise DataError(
-            f"no task `{name}`; wanted one of {', '.join(NAMES)}{near_miss(name, NAMES)}"
+            f"no task `{name}`; wanted one of {', '.join(NAMES)}{near_miss(name.lower(), NAMES)}"
         )
-    return _TASKS[name]
+    return _TASKS[name.lower()]

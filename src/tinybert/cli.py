@@ -296,7 +296,8 @@ def evaluate(
     source: SourceFlag = None,
     target: TargetFlag = None,
     task: Annotated[
-        str | None, typer.Option(help="Of a folder that writes: translation or summarization.")
+        str | None,
+        typer.Option(help="Such as glue/mrpc; of a folder that writes, what it does."),
     ] = None,
     max_length: Annotated[
         int | None, typer.Option(help="Of a folder: longest input in tokens; that of its run.")

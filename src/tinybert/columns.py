@@ -126,7 +126,10 @@ def learnable(
             for name, split in raw.items()
         }
         names = list(labels) or tag_names(rows["train"], origins["train"])
-        splits = {name: encode_tags(split, names, origins[name]) for name, split in rows.items()}
+        splits = {
+            name: encode_tags(split, names, origins[name], name, notes)
+            for name, split in rows.items()
+        }
     else:
         rows = {name: _select(split, columns, origins[name]) for name, split in raw.items()}
         for name, split in rows.items() if kind not in VALUED else ():

@@ -145,7 +145,9 @@ def read_data(path: Path, given: str | None, **columns: Any) -> Any:
 
     Of a single file every row is taken, and the model says for what task and with which labels.
     """
-    if task := _writes(path, columns.pop("task", None)):
+    named = columns.pop("task", None)
+    published = named if named is not None and "/" in named else None
+    if task := _writes(path, None if published else named):
         return _read_pairs(path, given, task, columns)
     for name in ("source", "target"):
         columns.pop(name, None)
@@ -155,9 +157,9 @@ def read_data(path: Path, given: str | None, **columns: Any) -> Any:
         task, labels = _answers_of(path)
         names: dict[str, Any] = {name: columns.get(name) for name in ("text", "text2", "label")}
         names["label_separator"] = columns.get("label_separator", "|")
-        return data.load_rows(given, task=task, labels=labels, **names)
+        return data.load_rows(given, task=published or task, labels=labels, **names)
     if given is not None:
-        return data.load(given, task=_answers_of(path)[0], **columns)
+        return data.load(given, task=published or _answers_of(path)[0], **columns)
     return data.load_saved(_run_of(path))
 
 

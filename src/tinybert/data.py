@@ -174,13 +174,14 @@ def load(
     """
     published = benchmarks.find(task) if "/" in task else None
     source = source or (published.hub if published else embedded.NAMES[0])
-    dev_split = published.dev if published else None
-    raw = read_splits(source, language=language, dev=dev, test=test, dev_split=dev_split)
+    dev_split, header = (published.dev, published.header) if published else (None, ())
+    raw = read_splits(
+        source, language=language, dev=dev, test=test, dev_split=dev_split, header=header
+    )
     notes: list[str] = []
     raw, columns, kind = _chosen(raw, str(source), (text, text2, label), task, published, notes)
-    labels, splits = learnable(
-        raw, columns, kind, str(source), label_separator, notes, mend=mend_answers
-    )
+    mend = mend_answers or bool(published and published.mend)
+    labels, splits = learnable(raw, columns, kind, str(source), label_separator, notes, mend=mend)
     splits["train"] = drop_empty(splits["train"], notes)
     if kind == "answering":
         check_answers(splits["train"], str(source))
@@ -240,7 +241,7 @@ def load_rows(
 
     Args:
         path: A CSV, TSV, JSONL or Parquet file.
-        task: One of ``labels.TASKS``, or ``auto``.
+        task: One of ``labels.TASKS``, ``auto``, or a GLUE or CLUE task by name.
         labels: The model's labels in its order; none: those of the file.
         text, text2, label, label_separator: As for ``load``.
 
@@ -251,10 +252,11 @@ def load_rows(
         DataError: The file cannot be used, or a label is not one of the model's.
     """
     origin = str(path)
-    raw, label, task = merge_labels(read_splits(path), label, task, path)
-    columns, task = choose_columns(raw, origin, text, text2, label, task)
-    kind = choose_task(raw["train"][columns.label], task)
-    found, splits = learnable(raw, columns, kind, origin, label_separator, [], labels)
+    published = benchmarks.find(task) if "/" in task else None
+    raw = read_splits(path, header=published.header if published else ())
+    raw, columns, kind = _chosen(raw, origin, (text, text2, label), task, published, [])
+    mend = bool(published and published.mend)
+    found, splits = learnable(raw, columns, kind, origin, label_separator, [], labels, mend)
     rows = splits["train"]
     return TaskData(
         train=rows,
@@ -264,7 +266,7 @@ def load_rows(
         labels=found,
         pair=columns.text2 is not None,
         name=_name(path, None),
-        metric=_main(kind, found),
+        metric=published.metric if published else _main(kind, found),
     )
 
 

@@ -19,6 +19,7 @@ __all__ = ["TASKS", "by_name", "choose_task", "encode", "label_names", "merge_co
 
 TASKS = tuple(task for task in _SHIPPED if task not in ("embedding", *WRITTEN))
 _MOST_NAMES = 50
+_NONE = "-1"  # what published data sets write where a label is not told
 _LISTS = hf.List(hf.Value("string"))
 
 
@@ -176,7 +177,7 @@ def encode(
         DataError: A label or number that cannot be used; line and value are named.
     """
     if task in VALUED:
-        return _numbers(split, origin, bounded=task == "ranking")
+        return _numbers(split, origin, name, notes, bounded=task == "ranking")
     if task == "classification":
         return _classes(split, names, origin, name, notes)
     return _sets(split, names, origin, name, separator, notes)
@@ -194,8 +195,7 @@ def _classes(
     ]
     if all(isinstance(v, int) for v in values) and not set(map(str, values)) & index.keys():
         if set(values) == {-1} and name != "train":
-            notes.append(f"{name} has no labels (all -1) and is left out")
-            return split.select([])
+            return _unlabelled(split, name, notes)
         index |= {i: i for i in range(len(names))}
         keys: list[Any] = list(values)
     else:
@@ -249,9 +249,13 @@ def _known(
 ) -> list[int]:
     """Return the rows whose labels all are known; refuse what looks like a slip of the pen."""
     strangers: Counter[str] = Counter()
+    bare = 0
     kept = []
     for i, (row, line) in enumerate(zip(keys, split["line"], strict=True)):
         unknown = [key for key in row if key not in index]
+        if unknown and str(unknown[0]) == _NONE:
+            bare += 1
+            continue
         for key in unknown:
             near = near_miss(str(key), names)
             if key is None or name == "train" or near or str(key).strip() in index:
@@ -263,6 +267,8 @@ def _known(
         strangers.update(map(str, unknown[:1]))
         if not unknown:
             kept.append(i)
+    if bare:
+        notes.append(f"{bare:,} {name} rows without a label ({_NONE}) left out")
     if strangers:
         listed = ", ".join(f"`{k}` ({n})" for k, n in strangers.items())
         notes.append(
@@ -271,9 +277,17 @@ def _known(
     return kept
 
 
-def _numbers(split: Dataset, origin: str, *, bounded: bool) -> Dataset:
+def _unlabelled(split: Dataset, name: str, notes: list[str]) -> Dataset:
+    """Leave out a split that was published without its labels."""
+    notes.append(f"{name} has no labels (all {_NONE}) and is left out")
+    return split.select([])
+
+
+def _numbers(split: Dataset, origin: str, name: str, notes: list[str], *, bounded: bool) -> Dataset:
     """Turn labels into finite floats; relevance is bounded by 0 and 1."""
     values = [_number(v) for v in split["label"]]
+    if name != "train" and {*values} == {float(_NONE)}:
+        return _unlabelled(split, name, notes)
     for value, raw, line in zip(values, split["label"], split["line"], strict=True):
         if value is None or not math.isfinite(value):
             raise DataError(f"{origin} line {line}: target is {raw!r}; wanted a finite number")

@@ -101,6 +101,7 @@ _LAYOUTS = {
     ),
     "roberta": Layout(base="roberta"),
     "xlm-roberta": Layout(base="roberta"),
+    "camembert": Layout(base="roberta"),
     "electra": Layout(base="electra"),
     "distilbert": Layout(
         base="distilbert",

@@ -2,11 +2,11 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from tinybert.artifact import WRITTEN
+from tinybert.artifact import WRITTEN, Card, card_beside
 from tinybert.console import show
 from tinybert.errors import ConfigError
 
@@ -23,10 +23,13 @@ EXPORT = (
 def export(
     model: Annotated[str, typer.Argument(help="Hugging Face folder of a fine-tuned model.")],
     to: Annotated[Path, typer.Option(help="Folder to write.")],
-    max_length: Annotated[int, typer.Option(help="Longest input in tokens.")] = 128,
+    max_length: Annotated[
+        int | None, typer.Option(help="Longest input in tokens; that of its run, or 128.")
+    ] = None,
     pair: Annotated[bool, typer.Option("--pair", help="An input is two texts.")] = False,
     task: Annotated[
-        str | None, typer.Option(help="Of a model that writes: translation or summarization.")
+        str | None,
+        typer.Option(help="Of a model that writes: translation or summarization; or ranking."),
     ] = None,
     onnx: Annotated[
         bool, typer.Option("--onnx", help="Of one that writes: ONNX files for transformers.js.")
@@ -38,26 +41,42 @@ def export(
     """Turn a fine-tuned model into an artifact that answers without PyTorch.
 
     It may label texts, tag words or find answers in contexts; with --task it translates or
-    summarizes. --onnx writes such a one for transformers.js and Optimum instead.
+    summarizes. --onnx writes such a one for transformers.js and Optimum instead. A model of a run
+    answers as the run's artifact does.
     """
     from tinybert.distill.writers import writes_texts
 
+    own = card_beside(model)
+    length = max_length or (own.max_length if own else 128)
     if writes_texts(model):
-        _export_writer(model, to, max_length, task, onnx, target_token)
+        _export_writer(model, to, length, task, onnx, target_token, own)
         return
-    if task or onnx or target_token:
+    if onnx or target_token or task in WRITTEN:
         raise ConfigError(
-            f"{model} writes no texts; --task, --onnx and --target-token are for models that do"
+            f"{model} writes no texts; --onnx, --target-token and --task {' and '.join(WRITTEN)} "
+            "are for models that do"
         )
     from tinybert.ship.export import export as run_export
+    from tinybert.spans import Reading
 
-    print(f"artifact: {run_export(model, to, max_length=max_length, pair=pair)}")
+    about: dict[str, Any] = {"pair": pair, "task": task}
+    if own is not None and own.task not in WRITTEN:
+        about = {"pair": pair or own.pair, "task": task or own.task, "teacher": own.teacher}
+        about |= {"labels": own.labels or None, "outside": own.outside or None}
+        about |= {"reading": Reading.of(own.reading)}
+    print(f"artifact: {run_export(model, to, max_length=length, **about)}")
 
 
 def _export_writer(
-    model: str, to: Path, max_length: int, task: str | None, onnx: bool, token: str | None
+    model: str,
+    to: Path,
+    max_length: int,
+    task: str | None,
+    onnx: bool,
+    token: str | None,
+    own: Card | None,
 ) -> None:
-    """Ship a model that translates or summarizes."""
+    """Ship a model that translates or summarizes; ``own`` is the card of its run."""
     if onnx:
         from tinybert.ship.writer_onnx import export_writer_onnx, texts_for
 
@@ -68,12 +87,18 @@ def _export_writer(
         print(f"onnx: {place}")
         show(json.loads((place / "parity.json").read_text(encoding="utf-8")))
         return
+    task = task or (own.task if own else None)
     if task not in WRITTEN:
         raise ConfigError(
             f"{model} writes texts; wanted --task translation or summarization, for an artifact, "
             "or --onnx"
         )
+    from tinybert.runtime.generation import Decoding
     from tinybert.ship.writer import export_writer
 
-    place = export_writer(model, to, task=task, max_length=max_length, target_token=token)
+    about: dict[str, Any] = {}
+    if own is not None and own.task == task:
+        about = {"decoding": Decoding().over(**own.decoding()), "teacher": own.teacher}
+        about["split"] = own.generation["split"]
+    place = export_writer(model, to, task=task, max_length=max_length, target_token=token, **about)
     print(f"artifact: {place}")

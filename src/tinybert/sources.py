@@ -1,7 +1,7 @@
 """Finds the splits of a data source and the columns that hold text and label."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,10 +81,12 @@ def read_splits(
     test: str | Path | None = None,
     dev_split: str | None = None,
     several: bool = False,
+    header: Sequence[str] = (),
 ) -> dict[str, Dataset]:
     """Read train, and dev and test where there are any, from a source (see ``data.load``).
 
-    Of several dev splits ``dev_split`` names the one to take. ``several``: see ``read_table``.
+    Of several dev splits ``dev_split`` names the one to take. ``several``, ``header``: see
+    ``read_table``.
 
     Returns:
         Splits by our names; each one's ``info.description`` is the file it came from.
@@ -93,19 +95,20 @@ def read_splits(
         DataError: No such source, no train split, or a file that cannot be read.
     """
     place = Path(source)
+    how = {"several": several, "header": header}
     if str(source) in embedded.NAMES and not place.exists():
         found: dict[str, Dataset] = dict(embedded.load(str(source), language=language or "en"))
     elif language is not None:
         raise DataError(f"language is for embedded data sets; {source} is not one")
     elif place.is_dir():
-        found = _folder(place, dev_split, several)
+        found = _folder(place, dev_split, how)
     elif place.is_file() or place.suffix in (*SUFFIXES, *CONLL, SQUAD):
-        found = {"train": _table(place, several)}
+        found = {"train": _table(place, how)}
     else:
         found = _hub(str(source), dev_split)
     for name, path in (("dev", dev), ("test", test)):
         if path is not None:
-            found[name] = _table(Path(path), several)
+            found[name] = _table(Path(path), how)
     return found
 
 
@@ -205,17 +208,17 @@ def _usual(
     )
 
 
-def _table(path: Path, several: bool) -> Dataset:
+def _table(path: Path, how: Mapping[str, Any]) -> Dataset:
     """Read one file and remember where it came from."""
     if path.suffix == SQUAD and not holds_rows(path):
         rows = read_squad(path)
     else:
-        rows = read_conll(path) if path.suffix in CONLL else read_table(path, several=several)
+        rows = read_conll(path) if path.suffix in CONLL else read_table(path, **how)
     rows.info.description = str(path)
     return rows
 
 
-def _folder(place: Path, dev_split: str | None, several: bool) -> dict[str, Dataset]:
+def _folder(place: Path, dev_split: str | None, how: Mapping[str, Any]) -> dict[str, Dataset]:
     """Read a folder of split files, or one that ``datasets`` saved."""
     if (place / "dataset_dict.json").is_file():
         saved = hf.load_from_disk(str(place))
@@ -237,7 +240,7 @@ def _folder(place: Path, dev_split: str | None, several: bool) -> dict[str, Data
             f"{place} holds {listed}; wanted train.csv, .tsv, .jsonl or .parquet, train.conll "
             "for tags of words, or train.json in SQuAD's layout"
         )
-    return {name: _table(file, several) for name, file in chosen.items() if file is not None}
+    return {name: _table(file, how) for name, file in chosen.items() if file is not None}
 
 
 def _thousands(file: Path) -> int:

@@ -1,8 +1,11 @@
 """Reads labelled tables so that every bad row is named by file, line and value."""
 
 import csv
+import gzip
 import json
-from collections.abc import Iterator
+import lzma
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +15,25 @@ from tinybert.delimited import check_header
 from tinybert.errors import DataError
 from tinybert.text import lone_surrogate
 
-__all__ = ["SUFFIXES", "decoded_lines", "holds_rows", "read_lines", "read_table"]
+__all__ = ["SUFFIXES", "decoded_lines", "ending", "holds_rows", "read_lines", "read_table"]
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
+_PACKED: Mapping[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open}
 _MOST = 1 << 63
 
 
-def read_table(path: str | Path, *, several: bool = False) -> Dataset:
+def read_table(path: str | Path, *, several: bool = False, header: Sequence[str] = ()) -> Dataset:
     """Read a CSV, TSV, JSONL or Parquet file; a ``.json`` file too where it is JSON Lines.
 
-    CSV follows RFC 4180; in TSV a quote is a character like any other. The first line holds the
-    column names. Values stay as they are written: ``NA`` and ``null`` are texts.
+    One whose name goes on with ``.gz`` or ``.xz`` is unpacked. CSV follows RFC 4180; in TSV a quote
+    is a character like any other. The first line holds the column names. Values stay as they are
+    written: ``NA`` and ``null`` are texts.
 
     Args:
         path: The file.
         several: Beside lists of texts a single text is a list of one.
+        header: Column names of a CSV or TSV file whose first line is a row of so many values, none
+            of which is such a name.
 
     Returns:
         The file's columns, and ``line``: the line (in Parquet: the row) each row began on.
@@ -38,20 +45,29 @@ def read_table(path: str | Path, *, several: bool = False) -> Dataset:
     file = Path(path)
     if not file.is_file():
         raise DataError(f"{file} does not exist; wanted a {', '.join(SUFFIXES)} file")
-    objects = file.suffix == ".jsonl" or holds_rows(file)
-    if file.suffix not in SUFFIXES and not objects:
+    objects = ending(file) == ".jsonl" or holds_rows(file)
+    if ending(file) not in SUFFIXES and not objects:
         raise DataError(f"{file} ends in `{file.suffix}`; wanted one of {', '.join(SUFFIXES)}")
     if file.stat().st_size == 0:
         raise DataError(f"{file} is empty; wanted a header and at least one row")
     if file.suffix == ".parquet":
         return _parquet(file)
-    rows = list(_jsonl(file) if objects else _delimited(file))
+    rows = list(_jsonl(file) if objects else _delimited(file, header))
     if not rows:
         raise DataError(f"{file} has no rows; wanted at least one")
     names = list(dict.fromkeys(name for _, row in rows for name in row))
     columns: dict[str, list[Any]] = {name: [row.get(name) for _, row in rows] for name in names}
     columns = {name: _one_type(values, several) for name, values in columns.items()}
     return Dataset.from_dict(columns | {"line": [line for line, _ in rows]})
+
+
+def ending(path: Path) -> str:
+    """Return the ending of a file's name, that of the packed file where it is packed.
+
+    >>> ending(Path("texts.csv.gz")), ending(Path("texts.txt"))
+    ('.csv', '.txt')
+    """
+    return (path.with_suffix("") if path.suffix in _PACKED else path).suffix
 
 
 def holds_rows(path: str | Path) -> bool:
@@ -99,9 +115,9 @@ def _parquet(file: Path) -> Dataset:
     return found.add_column("line", list(range(1, len(found) + 1)))
 
 
-def _delimited(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def _delimited(file: Path, usual: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield line and row of a CSV or TSV file."""
-    tabs = file.suffix == ".tsv"
+    tabs = ending(file) == ".tsv"
     lines = (line for _, line in decoded_lines(file))
     reader = (
         csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
@@ -115,7 +131,9 @@ def _delimited(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             line, start = start, reader.line_num + 1
             if not row:
                 continue
-            if header is None:
+            if header is None and len(row) == len(usual) and not {*row} & {*usual}:
+                header = list(usual)
+            elif header is None:
                 header = [name.strip() for name in row]
                 check_header(header, f"{file} line {line}")
                 continue
@@ -150,21 +168,29 @@ def _jsonl(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def decoded_lines(file: Path) -> Iterator[tuple[int, str]]:
-    """Yield number and text of each line.
+    """Yield number and text of each line, of a packed file too.
 
     Raises:
-        DataError: A byte that is not UTF-8; it is named by its line.
+        DataError: A byte that is not UTF-8, which is named by its line; or a damaged packed file.
     """
-    with open(file, "rb") as stream:
-        for number, raw in enumerate(stream, start=1):
-            try:
-                yield number, raw.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError as error:
-                value = raw[error.start : error.start + 1].hex()
-                raise DataError(
-                    f"{file} line {number}: byte 0x{value} at column {error.start + 1} is not "
-                    "UTF-8; save the file as UTF-8"
-                ) from error
+    for number, raw in enumerate(_raw_lines(file), start=1):
+        try:
+            yield number, raw.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            value = raw[error.start : error.start + 1].hex()
+            raise DataError(
+                f"{file} line {number}: byte 0x{value} at column {error.start + 1} is not "
+                "UTF-8; save the file as UTF-8"
+            ) from error
+
+
+def _raw_lines(file: Path) -> Iterator[bytes]:
+    """Yield the lines of a file, unpacked."""
+    try:
+        with _PACKED.get(file.suffix, open)(file, "rb") as stream:
+            yield from stream
+    except (EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error) as error:
+        raise DataError(f"{file} cannot be unpacked: {error}") from error
 
 
 def _one_type(values: list[Any], several: bool) -> list[Any]:

@@ -91,34 +91,54 @@ def tag_names(train: Dataset, source: str) -> list[str]:
     return names
 
 
-def encode_tags(split: Dataset, names: Sequence[str], origin: str) -> Dataset:
-    """Turn the tags in ``label`` into their indices.
+def encode_tags(
+    split: Dataset, names: Sequence[str], origin: str, name: str, notes: list[str]
+) -> Dataset:
+    """Turn the tags in ``label`` into their indices; leave out dev and test rows of other tags.
 
     Args:
         split: From ``select_words``.
         names: From ``tag_names``.
         origin: What an error calls the split.
+        name: ``train``, ``dev`` or ``test``.
+        notes: Told of rows that are left out.
 
     Raises:
-        DataError: A tag that train lacks; the line is named.
+        DataError: A tag of train that is none, or one that looks like a slip; the line is named.
     """
     index = {name: i for i, name in enumerate(names)}
     given = set(_flat(split["label"]))
     numbered = all(isinstance(tag, int) for tag in given) and not set(map(str, given)) & {*names}
     if numbered or isinstance(getattr(split.features["label"], "feature", None), hf.ClassLabel):
         index = {str(i): i for i in range(len(names))}
-    rows = []
-    for row, line in _lines(split):
-        for tag in map(str, row):
-            if tag not in index:
-                nearest = near_miss(tag, names).replace("did you mean", "nearest:").rstrip("?")
+    rows, kept = [], []
+    strangers: Counter[str] = Counter()
+    for i, (row, line) in enumerate(_lines(split)):
+        unknown = [tag for tag in map(str, row) if tag not in index]
+        for tag in unknown:
+            near = near_miss(tag, names)
+            if name == "train" or (near and _kind(tag) not in {_kind(own) for own in names}):
+                nearest = near.replace("did you mean", "nearest:").rstrip("?")
                 raise DataError(
                     f"{origin} line {line}: tag `{tag}` is not one of the {len(names)} tags of "
                     f"the training set{nearest}"
                 )
-        rows.append([index[str(tag)] for tag in row])
+        strangers.update(unknown[:1])
+        if not unknown:
+            rows.append([index[str(tag)] for tag in row])
+            kept.append(i)
+    if strangers:
+        listed = ", ".join(f"`{tag}` ({count})" for tag, count in strangers.items())
+        notes.append(
+            f"{sum(strangers.values())} {name} rows of tags that train lacks left out: {listed}"
+        )
     whole = hf.List(hf.Value("int64"))
-    return split.remove_columns("label").add_column("label", rows, feature=whole)
+    return split.select(kept).remove_columns("label").add_column("label", rows, feature=whole)
+
+
+def _kind(tag: str) -> str:
+    """Return what a tag of a scheme is of: ``PER`` of ``B-PER``."""
+    return tag[2:] if tag[1:2] == "-" else tag
 
 
 def outside_tag(labels: Sequence[str], rows: Sequence[Sequence[int]]) -> int:

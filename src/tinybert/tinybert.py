@@ -309,7 +309,7 @@ class TinyBERT(nn.Module):
         tgt_pad_mask: Tensor | None = None,
     ) -> Tensor:
         """Return the decoder's states (B, U, D)."""
-        self._need_decoder()
+        self._need_decoder("tgt is given")
         if not torch.compiler.is_compiling() and tgt.shape[:1] != memory.shape[:1]:
             raise ShapeError(
                 f"tgt is {tuple(tgt.shape)}, the source has {memory.shape[0]} rows; "
@@ -325,11 +325,11 @@ class TinyBERT(nn.Module):
             states = layer(states, memory, mask, memory_mask)
         return cast(Tensor, states)
 
-    def _need_decoder(self) -> None:
-        """Refuse a target where nothing can read it."""
+    def _need_decoder(self, asked: str) -> None:
+        """Refuse what wants a decoder where there is none."""
         if not self.decoder:
             raise ConfigError(
-                "tgt is given, but the model has no decoder (num_decoder_layers is 0); "
+                f"{asked}, but the model has no decoder (num_decoder_layers is 0); "
                 "make it with num_decoder_layers"
             )
 
@@ -338,7 +338,7 @@ class TinyBERT(nn.Module):
         self, src: Tensor, pad_mask: Tensor | None, beams: int, start: int, search: dict[str, int]
     ) -> Iterator[tuple[NextLogits, Tensor]]:
         """Yield the next-token logits of prefixes, and the first tokens (B,) of the prefixes."""
-        self._need_decoder()
+        self._need_decoder("texts are to be written")
         check_search(self.config.num_tokens, beams, start=start, **search)
         with evaluating(self):
             memory = self.encode(src, src_pad_mask=pad_mask)[-1].repeat_interleave(beams, 0)

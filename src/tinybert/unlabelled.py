@@ -9,7 +9,7 @@ from datasets import Dataset, concatenate_datasets
 
 from tinybert.errors import DataError, near_miss
 from tinybert.sources import Columns
-from tinybert.tables import SUFFIXES, read_lines, read_table
+from tinybert.tables import SUFFIXES, ending, holds_rows, read_lines, read_table
 
 __all__ = ["read_unlabelled"]
 
@@ -29,7 +29,8 @@ def read_unlabelled(
 
     Args:
         paths: Plain text (``.txt``, one text a line), or CSV, TSV, JSONL or Parquet with the text
-            columns of the labelled data; a file with the columns ``text`` and ``text2`` will do.
+            columns of the labelled data; a file with the columns ``text`` and ``text2`` will do;
+            all but Parquet may be packed as ``.gz`` or ``.xz``.
         columns: Column names of the labelled data.
         held: Texts of dev and test, without spaces around: they are left out.
         known: Texts of train, likewise: they need no second reading.
@@ -74,17 +75,18 @@ def read_unlabelled(
 
 def _read(path: Path, names: Sequence[str]) -> Dataset:
     """Read one file's texts and their lines."""
-    if path.suffix == ".txt":
+    if ending(path) == ".txt":
         if len(names) > 1:
             raise DataError(
                 f"{path} is plain text, the labelled data are pairs; wanted a table with the "
                 f"columns {' and '.join(names)}"
             )
         return read_lines(path)
-    if path.suffix not in SUFFIXES:
+    if ending(path) not in SUFFIXES and not holds_rows(path):
         wanted = ", ".join((".txt", *SUFFIXES))
         problem = f"ends in `{path.suffix}`" if path.is_file() else "does not exist"
-        raise DataError(f"{path} {problem}; wanted one of {wanted}")
+        problem = "is a folder" if path.is_dir() else problem
+        raise DataError(f"{path} {problem}; wanted a file that ends in one of {wanted}")
     table = read_table(path)
     there = [name for name in table.column_names if name != "line"]
     ours = ["text", "text2"][: len(names)]

@@ -7,12 +7,14 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from datasets import Dataset
 from transformers import AutoModel
 from typer.testing import CliRunner
 
 import tinybert
 from tinybert.artifact import read_card
 from tinybert.cli import app
+from tinybert.data import TaskData
 from tinybert.distill import embed as training
 from tinybert.distill import sentence_recipe
 from tinybert.distill.embed import read_pairs
@@ -20,6 +22,7 @@ from tinybert.distill.sentence import encode, load_encoder, save_encoder
 from tinybert.errors import ArtifactError, ConfigError, DataError, UnsupportedModelError
 from tinybert.runtime import Embedder, predict
 from tinybert.ship.embedder import embed, export_encoder, verify_encoder
+from tinybert.ship.verify import verify
 from tinybert.text import Tokenizer
 
 
@@ -176,6 +179,12 @@ def test_vectors_that_moved_are_refused(wide_encoder, tmp_path):
     assert read_card(folder).parity["passed"] is False
     with pytest.raises(ConfigError, match="max_length is 41; the model takes 4 to 40"):
         export_encoder(wide, folder, max_length=41)
+    rows = Dataset.from_dict({"text": texts, "label": [0.0, 1.0], "line": [1, 2]})
+    data = TaskData(rows, rows, None, "regression", (), False, "x", "pearson")
+    with pytest.raises(
+        ConfigError, match=r"max_drop is given, and .* gives vectors, whose cosines"
+    ):
+        verify(folder, wide, data, max_drop=0.0)
 
 
 @pytest.mark.parametrize(

@@ -357,6 +357,7 @@ def test_only_the_teachers_own_embeddings_are_frozen(plain, encoder, trained):
     [
         ({"hidden": 24}, "student.hidden is 24, it has 32"),
         ({"start": "random"}, "student.start is random"),
+        ({"layers": 5}, "student.layers is 5, it has 2"),
         ({"layers": [0, 1]}, "student.layers names the teacher's layers [0, 1]"),
     ],
 )

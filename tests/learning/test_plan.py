@@ -165,6 +165,27 @@ def test_trimming_is_a_choice_of_its_own_and_trains_nothing_twice(asked, tmp_pat
         assert one["artifact"] == card.parity["artifact"]
 
 
+def test_other_settings_of_shipping_ship_again_and_train_nothing(asked, monkeypatch):
+    sizes = {"student.layers": [1], "student.hidden": [16]}
+    planned(asked, space=PLAIN | sizes, max_mb=9)
+    shipped, trained = [], []
+    ship, distill = runs.ship, runs.task.distill
+    monkeypatch.setattr(runs, "ship", lambda *given: shipped.append(given) or ship(*given))
+    monkeypatch.setattr(
+        runs.task, "distill", lambda recipe, say: trained.append(recipe.out) or distill(recipe, say)
+    )
+    planned(asked, space=PLAIN | sizes, max_mb=9)
+    assert not shipped
+    other = asked | {"ship.max_drop": 0.5}
+    folder = planned(other, space=PLAIN | sizes, max_mb=9)
+    assert len(shipped) == 1
+    assert len(trained) <= 1
+    assert read(folder)["ship"]["max_drop"] == 0.5
+    assert recipes.load(folder / "recipe.toml").ship.max_drop == 0.5
+    planned(other, space=PLAIN | sizes, max_mb=9)
+    assert len(shipped) == 1
+
+
 def test_the_smallest_that_keeps_enough_is_chosen(asked):
     said = []
     folder = planned(asked, said, keep=0.5)

@@ -109,6 +109,14 @@ def test_bad_lines_are_named(tmp_path, text, message):
         data_room.load(folder(tmp_path, train_conll=TRAIN, dev_conll=text))
 
 
+def test_rows_of_tags_that_train_lacks_are_left_out(tmp_path):
+    dev = "a O\nb B-PERSON\n\nc O\nd I-LOC\n\ne O\n"
+    found = data_room.load(folder(tmp_path, train_conll="x B-LOC\ny O\n", dev_conll=dev))
+    assert list(found.dev["text"]) == ["e"]
+    note = "2 dev rows of tags that train lacks left out: `B-PERSON` (1), `I-LOC` (1)"
+    assert note in found.notes
+
+
 def test_schemes_are_not_mixed(tmp_path):
     for tag, text in (("LOC", "a LOC"), ("E-LOC", "b O\n\na E-LOC")):
         path = folder(tmp_path, train_conll="x B-LOC\ny I-LOC\nz U-LOC\n\n" + text)

@@ -69,8 +69,8 @@ def test_unlabelled_pairs_need_both_texts(pairs, tmp_path):
 
 BAD_POOLS = {
     "p.txt": (None, r"p\.txt does not exist; wanted a text file"),
-    "gone": (None, r"gone does not exist; wanted one of \.txt, \.csv"),
-    "p.log": ("x", r"p\.log ends in `\.log`; wanted one of \.txt, \.csv"),
+    "gone": (None, r"gone does not exist; wanted a file that ends in one of \.txt, \.csv"),
+    "p.log": ("x", r"p\.log ends in `\.log`; wanted a file that ends in one of \.txt, \.csv"),
     "q.txt": (b"fine\ncaf\xe9\n", r"q\.txt line 2: byte 0xe9 at column 4 is not UTF-8"),
     "p.csv": ("texte\na\n", r"p\.csv has no column `text`; it has texte; did you mean `texte`"),
     "q.csv": ("text,x\na,1\nb\n", r"q\.csv line 3: 1 columns"),

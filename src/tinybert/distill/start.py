@@ -218,6 +218,10 @@ def _contradictions(settings: StudentSettings, config: Any) -> list[str]:
     ]
     if settings.start == "random":
         found.append("student.start is random; wanted one of the two")
+    count = int(config.num_hidden_layers)
+    usual = StudentSettings.model_fields["layers"].default
+    if isinstance(settings.layers, int) and settings.layers not in (usual, count):
+        found.append(f"student.layers is {settings.layers}, it has {count}")
     if isinstance(settings.layers, tuple):
         found.append(f"student.layers names the teacher's layers {list(settings.layers)}")
     return found

@@ -258,7 +258,7 @@ def _write_run(
         "pair": data.pair,
         "language": recipe.data.language,
         "max_length": recipe.max_length,
-        "teacher": teacher,
+        "teacher": str(Path(teacher).resolve()) if Path(teacher).is_dir() else teacher,
         "student_layers": int(student.config.num_hidden_layers),
         "sizes": sizes_of(student.config),
         "seed": recipe.seed,

@@ -5,12 +5,15 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
+
 from tinybert.distill.words import is_chinese, is_word
 from tinybert.errors import DataError
 from tinybert.tables import decoded_lines
 
 __all__ = ["read_wordnet"]
 
+_FUNCTION = ENGLISH_STOP_WORDS
 _PARTS = ("noun", "verb", "adj", "adv")
 
 Synsets = Mapping[str, Sequence[str]]
@@ -30,8 +33,9 @@ def read_wordnet(folder: str | Path) -> dict[str, tuple[str, ...]]:
             lemma a line); or ``wn-data-LANGUAGE.tab`` of the Open Multilingual Wordnet.
 
     Returns:
-        Synonyms by word; the words in small letters, the synonyms as they are written. Single
-        letters have none: in a WordNet they are units and elements, in a text words such as ``I``.
+        Synonyms by word; the words in small letters, the synonyms as they are written. Words such
+        as ``in``, ``it`` and ``no`` have none, nor have single letters: in a WordNet they are units
+        and elements. Nor has a word that a WordNet writes with capitals alone.
 
     Raises:
         DataError: The folder holds none of these, or a line that does not fit, by its number.
@@ -60,10 +64,11 @@ def read_wordnet(folder: str | Path) -> dict[str, tuple[str, ...]]:
 def _synonyms(synsets: Synsets, senses: Senses) -> dict[str, tuple[str, ...]]:
     """Join the senses of each word into its synonyms."""
     ranked: dict[str, list[tuple[int, Sequence[str]]]] = defaultdict(list)
-    for word, found in senses:
-        if is_word(word) and (len(word) > 1 or is_chinese(word)):
-            members = [synsets[synset] for synset in found if len(synsets[synset]) > 1]
-            ranked[word.lower()] += list(enumerate(members))
+    for lemma, found in senses:
+        word = lemma.lower()
+        if is_word(word) and (len(word) > 1 or is_chinese(word)) and word not in _FUNCTION:
+            members = [synsets[i] for i in found if len(synsets[i]) > 1 and word in synsets[i]]
+            ranked[word] += list(enumerate(members))
     table = {}
     for word, groups in ranked.items():
         ordered = [m for _, members in sorted(groups, key=lambda g: g[0]) for m in members]

@@ -197,6 +197,7 @@ class Generator:
             [self._encode(text) for text in texts],
             [[self._tokens[i] for i in row] for row in answers],
             max_batch_size=self.batch_size,
+            max_input_length=0,
         )
         return [list(one.log_probs) for one in found]
 
@@ -235,8 +236,9 @@ class Generator:
         return self.target.decode([self._ids[t] for t in tokens if t in self._ids])
 
     def _settings(self, decoding: Decoding) -> dict[str, Any]:
-        """Return what every search is told."""
+        """Return what every search is told; what is too long was cut before."""
         return {
+            "max_input_length": 0,
             "no_repeat_ngram_size": decoding.no_repeat,
             "repetition_penalty": decoding.repetition_penalty,
             "max_decoding_length": decoding.max_tokens,

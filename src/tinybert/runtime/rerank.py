@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tinybert.errors import ConfigError
+from tinybert.errors import ConfigError, DataError
 from tinybert.runtime.answerer import Answerer
 from tinybert.runtime.session import Input
 
@@ -56,6 +56,8 @@ class Reranker(Answerer):
         """
         if top is not None and top < 1:
             raise ConfigError(f"top is {top}; wanted at least 1")
+        if isinstance(passages, str):
+            raise DataError("passages is one text; wanted a list of passages")
         given = list(passages)
         scores = self([(query, passage) for passage in given])
         order = sorted(range(len(given)), key=lambda i: -scores[i])

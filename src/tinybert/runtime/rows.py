@@ -16,6 +16,7 @@ from tinybert.text import lone_surrogate
 
 __all__ = ["Row", "holds_table", "read_rows"]
 
+_UNREAD = (".parquet", ".gz", ".xz", ".bz2", ".zip", ".xlsx", ".xls", ".arrow", ".feather")
 _OBJECTS, _TABLES = (".jsonl", ".json"), (".csv", ".tsv")
 
 
@@ -48,6 +49,10 @@ def read_rows(stream: Iterable[bytes], name: str, columns: tuple[str, ...]) -> I
         DataError: The table's header lacks a column or cannot be read.
     """
     suffix = Path(name).suffix.lower()
+    if suffix in _UNREAD:
+        raise DataError(
+            f"{name} ends in `{suffix}`; wanted CSV, TSV, JSON Lines or plain text, unpacked"
+        )
     if suffix in _OBJECTS:
         yield from _json_rows(stream, name, columns)
     elif suffix in _TABLES:
@@ -95,6 +100,8 @@ def _json_rows(stream: Iterable[bytes], name: str, columns: tuple[str, ...]) -> 
     for number, line, problem in _decode(stream):
         if not line.strip():
             continue
+        if number == 1 and line.lstrip().startswith("["):
+            raise DataError(f"{name} is a JSON array; wanted JSON Lines, an object a line")
         value: Any = None
         try:
             value = json.loads(line)

@@ -12,7 +12,7 @@ from tinybert.distill.infer import longest_input
 from tinybert.errors import UnsupportedModelError
 from tinybert.layout import layout_of
 
-__all__ = ["compact_json", "cut_positions"]
+__all__ = ["compact_json", "cut_positions", "limit_length"]
 
 _LEAST = 32
 
@@ -40,6 +40,14 @@ def cut_positions(network: PreTrainedModel, max_length: int) -> None:
         setattr(embeddings, name, buffer[..., :count].clone())
     config: Any = network.config
     config.max_position_embeddings = count
+
+
+def limit_length(folder: Path, max_length: int) -> None:
+    """Say in ``tokenizer_config.json`` how many tokens a model takes, for other libraries."""
+    path = folder / "tokenizer_config.json"
+    about = json.loads(path.read_text(encoding="utf-8"))
+    text = json.dumps(about | {"model_max_length": max_length}, indent=2, ensure_ascii=False)
+    write_atomic(path, (text + "\n").encode())
 
 
 def compact_json(path: Path) -> None:

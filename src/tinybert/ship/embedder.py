@@ -10,14 +10,14 @@ import numpy.typing as npt
 
 from tinybert import runtime
 from tinybert._version import __version__
-from tinybert.artifact import FP32, INT8, Card, read_card, write_card
+from tinybert.artifact import FP32, INT8, Card, check_target, read_card, write_card
 from tinybert.distill import embed as training
 from tinybert.distill.infer import longest_input, resolve
 from tinybert.distill.processes import is_first
 from tinybert.distill.sentence import encode, load_encoder
 from tinybert.distill.sentence_recipe import SentenceRecipe
 from tinybert.errors import ArtifactError, ConfigError
-from tinybert.ship.export import build, check_target
+from tinybert.ship.export import build
 from tinybert.ship.model_card import write_model_card
 from tinybert.ship.quantize import quantize
 from tinybert.sources import Columns

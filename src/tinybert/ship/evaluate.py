@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinybert import metrics, runtime
-from tinybert.artifact import CARD, read_card, write_card
+from tinybert.artifact import CARD, Card, read_card, write_card
 from tinybert.data import TaskData
 from tinybert.distill.infer import load_whole, predict_logits, resolve
 from tinybert.errors import DataError
@@ -17,7 +17,7 @@ from tinybert.pairs import PairData
 from tinybert.ship.model_card import write_model_card
 from tinybert.text import Tokenizer
 
-__all__ = ["evaluate", "logits_of"]
+__all__ = ["check_answers", "evaluate", "logits_of"]
 
 
 def evaluate(
@@ -80,8 +80,7 @@ def logits_of(
         model = runtime.load_labeler(path)
         if isinstance(model, runtime.Embedder):
             return _cosines(model, texts, texts2, data)
-        _check_kind(str(path), head_for(model.card.task), data)
-        _check_labels(str(path), model.card.labels, data)
+        check_answers(str(path), model.card, data)
         return model.logits(data.inputs(split))
     network = load_whole(path)
     _check_kind(str(path), head_of(network), data)
@@ -118,6 +117,16 @@ def _cosines(
         )
     cosines: npt.NDArray[np.float32] = (model(texts) * model(texts2)).sum(axis=1, keepdims=True)
     return cosines
+
+
+def check_answers(path: str, card: Card, data: TaskData) -> None:
+    """Refuse to compare the answers of an artifact with labels that mean something else.
+
+    Raises:
+        DataError: Its labels are not the data's, or it is for another task.
+    """
+    _check_kind(path, head_for(card.task), data)
+    _check_labels(path, card.labels, data)
 
 
 def _check_kind(path: str, head: str, data: TaskData) -> None:

@@ -14,18 +14,18 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from tinybert._version import __version__
-from tinybert.artifact import CARD, FP32, VALUED, Card, hash_file, new_folder, write_card
+from tinybert.artifact import FP32, VALUED, Card, check_target, hash_file, new_folder, write_card
 from tinybert.distill.infer import has_types, load_whole, longest_input, save_tokenizer
 from tinybert.errors import ConfigError
 from tinybert.first_token import first_token_only
 from tinybert.heads import answers_of, head_for, head_of
 from tinybert.pruned import drop_zeros
-from tinybert.ship.compact import compact_json, cut_positions
+from tinybert.ship.compact import compact_json, cut_positions, limit_length
 from tinybert.ship.model_card import write_model_card
 from tinybert.spans import READING, Reading
 from tinybert.tags import OUTSIDE, odd_tag
 
-__all__ = ["OPSET", "build", "check_target", "export", "refresh_card"]
+__all__ = ["OPSET", "build", "export", "refresh_card"]
 
 OPSET = 20
 _GIVES = {
@@ -122,6 +122,7 @@ def build(
         network.config.save_pretrained(partial)
         save_tokenizer(source, partial)
         compact_json(partial / "tokenizer.json")
+        limit_length(partial, card.max_length)
         _write_onnx(graph.eval(), partial / FP32, types=has_types(network), output=output)
         write_card(partial, refresh_card(partial, card))
         write_model_card(partial)
@@ -149,19 +150,6 @@ class _Logits(nn.Module):
         types = {"token_type_ids": token_type_ids} if self.types else {}
         outputs = self.network(input_ids=input_ids, attention_mask=attention_mask, **types)
         return answers_of(outputs)
-
-
-def check_target(to: str | Path) -> None:
-    """Refuse to replace something that is not an artifact.
-
-    Raises:
-        ConfigError: ``to`` is a file, or a folder of something else.
-    """
-    target = Path(to)
-    if target.is_file():
-        raise ConfigError(f"{target} is a file; wanted a folder to write")
-    if target.is_dir() and any(target.iterdir()) and not (target / CARD).is_file():
-        raise ConfigError(f"{target} is not empty and holds no artifact; choose another folder")
 
 
 def _card(

@@ -1,6 +1,7 @@
 """The artifact's README.md: a model card that people and Hugging Face tools read."""
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ _DOES = {
     "translation": "translates texts",
 }
 _ONNX = " The ONNX file and `tokenizer.json` lie where Transformers.js and Optimum look for them."
+
+_VECTORS = " The ONNX file gives the vector of each text, `sentence_embedding`."
 
 
 def write_model_card(folder: str | Path) -> Path:
@@ -53,9 +56,8 @@ def write_model_card(folder: str | Path) -> Path:
 
 
 def _front_matter(card: Card) -> str:
-    base = [f"base_model: {json.dumps(card.teacher)}"] if "/" in card.teacher.strip("/.") else []
-    if card.teacher.startswith(("/", ".")):
-        base = []
+    hub = re.fullmatch(r"\w[\w.-]*/[\w.-]+", card.teacher) and not Path(card.teacher).exists()
+    base = [f"base_model: {json.dumps(card.teacher)}"] if hub else []
     lines = [
         "---",
         "library_name: tinybert",
@@ -161,6 +163,7 @@ def _use(card: Card) -> str:
     example = '("a question", "a context")' if card.task == "answering" else example
     extra = "'tinybert[seq2seq]'" if card.task in WRITTEN else "tinybert"
     files = "" if card.task in WRITTEN else _ONNX
+    files = _VECTORS if card.task == "embedding" else files
     return (
         "## Use\n\n```python\nimport tinybert\n\n"
         f'model = tinybert.load("path/to/this/folder")\nprint(model([{example}]))\n```\n\n'

@@ -92,7 +92,7 @@ def _begin(
     space = space_of(recipe, runs.teacher.config, wanted)
     found, sizes = candidates(recipe, runs.teacher, space)
     costs = Costs(recipe, runs.shared, runs.source, runs.teacher, runs.data, sizes)
-    costs.dropped, others = _remember(out, found)
+    costs.dropped, others = _remember(out, found, recipe.ship.model_dump(mode="json"))
     say(f"{len(found)} candidates; limits: {limits.words()}")
     return _Plan(runs, costs, limits, space, found, others)
 
@@ -103,7 +103,8 @@ def _search(kept: "_Plan", deadline: float | None, say: Say) -> float:
     from tinybert.ship.study import Study
 
     found, limits = kept.found, kept.limits
-    study = Study(kept.runs.folder / "search.db", _study_name(limits, found), found)
+    shipped = kept.runs.recipe.ship.model_dump_json()
+    study = Study(kept.runs.folder / "search.db", _study_name(limits, found, shipped), found)
     return Search(kept.runs, kept.costs, limits, found, study, deadline, kept.save, say).run()
 
 
@@ -146,6 +147,7 @@ class _Plan:
             "verdict": verdict,
             "chosen": chosen,
             "limits": asdict(self.limits),
+            "ship": self.runs.recipe.ship.model_dump(mode="json"),
             "data": self.runs.data.name,
             "metric": self.runs.data.metric,
             "teacher": {"folder": self.runs.source, "dev": self.runs.top},
@@ -276,8 +278,12 @@ def _screen(kept: _Plan, say: Say) -> None:
         raise NoStudentError(f"{message}; all of them: {kept.runs.folder / 'plan.html'}")
 
 
-def _remember(folder: Path, found: Sequence[Candidate]) -> tuple[int | None, list[dict[str, Any]]]:
+def _remember(
+    folder: Path, found: Sequence[Candidate], ship: Mapping[str, Any]
+) -> tuple[int | None, list[dict[str, Any]]]:
     """Take over what earlier calls found out.
+
+    Where they shipped by other settings, only what they trained: artifacts are made again.
 
     Returns:
         The word pieces that trimming leaves out, and the candidates that are not among ``found``.
@@ -287,13 +293,15 @@ def _remember(folder: Path, found: Sequence[Candidate]) -> tuple[int | None, lis
         return None, []
     about = json.loads(path.read_text(encoding="utf-8"))
     old = {known["name"]: known for known in (*about.get("others", ()), *about["candidates"])}
+    same = about.get("ship", ship) == ship
+    kept = ("quality", "seconds", *(("artifact", "shipped", "measured") if same else ()))
     for one in found:
         known = old.pop(one.name, {})
-        for name in ("quality", "seconds", "artifact", "shipped", "measured"):
+        for name in kept:
             setattr(one, name, known.get(name, getattr(one, name)))
         if one.measured:
             one.mb, one.ms = known["mb"], known["ms"]
-        if known.get("state") == "refused":
+        if same and known.get("state") == "refused":
             one.state, one.why = "refused", known["why"]
     return about["dropped_pieces"], list(old.values())
 
@@ -303,7 +311,7 @@ def _load() -> float:
     return os.getloadavg()[0] / (os.cpu_count() or 1) if hasattr(os, "getloadavg") else 0.0
 
 
-def _study_name(limits: Limits, found: Sequence[Candidate]) -> str:
-    """Return a name under which scores may be compared: of one aim and one set of candidates."""
-    names = "\n".join(sorted(one.name for one in found))
+def _study_name(limits: Limits, found: Sequence[Candidate], shipped: str) -> str:
+    """Return a name under which scores may be compared: of one aim, candidates and way to ship."""
+    names = "\n".join([*sorted(one.name for one in found), shipped])
     return f"{limits.keep or 'best'}-{hashlib.sha256(names.encode()).hexdigest()[:8]}"

@@ -284,6 +284,7 @@ def _style() -> "Iterator[None]":
     }
     settings: Any = ink | {
         "svg.fonttype": "none",
+        "text.parse_math": False,
         "font.family": "sans-serif",
         "font.size": 9.5,
         "axes.titlesize": 10.5,

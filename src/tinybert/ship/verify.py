@@ -15,6 +15,7 @@ from tinybert.errors import ArtifactError, ConfigError
 from tinybert.pairs import PairData
 from tinybert.runtime.engines import engine_name
 from tinybert.ship.embedder import verify_encoder
+from tinybert.ship.evaluate import check_answers
 from tinybert.ship.lost_answers import changed
 from tinybert.ship.model_card import write_model_card
 from tinybert.spans import Reading
@@ -72,13 +73,20 @@ def verify(
 
     Raises:
         ArtifactError: A limit is exceeded; the card then says so too.
-        ConfigError: ``max_flips`` is given, and the artifact writes texts.
+        ConfigError: ``max_flips`` is given, and the artifact writes texts, or a limit, and it gives
+            vectors.
+        DataError: The artifact's labels are not the data's.
     """
     folder = Path(artifact)
     card = read_card(folder)
     if isinstance(data, PairData):
         return _verify_writer(folder, model, data, max_flips, max_drop)
     if card.task == "embedding":
+        if max_flips is not None or max_drop is not None:
+            raise ConfigError(
+                f"max_flips or max_drop is given, and {folder} gives vectors, whose cosines with "
+                "those of the model are compared; wanted neither"
+            )
         texts, texts2 = data.texts("dev")
         return verify_encoder(folder, model, [*texts, *(texts2 or ())])
     flips = _FLIPS if max_flips is None else max_flips
@@ -90,6 +98,7 @@ def _verify_labeler(
 ) -> dict[str, Any]:
     """Compare an artifact that labels, scores or finds answers with its PyTorch model."""
     card = read_card(folder)
+    check_answers(str(folder), card, data)
     texts, texts2 = data.texts("dev")
     limit, outside = card.max_length, card.labels.index(card.outside) if card.outside else 0
     wanted = predict_logits(

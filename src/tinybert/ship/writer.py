@@ -17,6 +17,8 @@ from tinybert.artifact import (
     CTRANSLATE2,
     TARGET,
     Card,
+    card_beside,
+    check_target,
     hash_file,
     new_folder,
     read_card,
@@ -31,7 +33,6 @@ from tinybert.distill.writing import open_model, prefix_of
 from tinybert.errors import ArtifactError, ConfigError, DataError
 from tinybert.pairs import PairData
 from tinybert.runtime.generation import Decoding, Generator
-from tinybert.ship.export import check_target
 from tinybert.ship.model_card import write_model_card
 
 __all__ = ["answers_of", "choose_truncation", "evaluate_writer", "export_writer", "verify_writer"]
@@ -273,7 +274,7 @@ def evaluate_writer(
     Raises:
         DataError: The split is missing.
     """
-    like = _artifact_beside(path) if max_length is None else None
+    like = card_beside(path) if max_length is None else None
     length = like.max_length if like else max_length or 128
     answers = answers_of(path, data, split, max_length=length, target_token=target_token, like=like)
     rows = data.splits()[split]
@@ -284,12 +285,6 @@ def evaluate_writer(
         write_card(path, replace(card, metrics={**card.metrics, **named}))
         write_model_card(path)
     return found
-
-
-def _artifact_beside(path: str | Path) -> Card | None:
-    """Return the card of the run's artifact where a model lies in a run that has one."""
-    artifact = Path(path).resolve().parent / "artifact"
-    return read_card(artifact) if (artifact / "card.json").is_file() else None
 
 
 def _plain_card(task: str, longest: int) -> Card:

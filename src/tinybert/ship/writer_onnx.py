@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from transformers import DynamicCache, EncoderDecoderCache, PreTrainedModel
 
 from tinybert import datasets
-from tinybert.artifact import new_folder, write_atomic
+from tinybert.artifact import check_target, new_folder, write_atomic
 from tinybert.distill.writers import copy_vocabulary, force_token, load_writer
 from tinybert.errors import ConfigError
 from tinybert.pairs import load_saved_pairs
+from tinybert.ship.compact import limit_length
 from tinybert.ship.export import OPSET
 from tinybert.ship.greedy import compare
 from tinybert.ship.merge import DECODER, ENCODER, MERGED, PAST, merge_decoders
@@ -73,7 +74,7 @@ def export_writer_onnx(
         ArtifactError: ONNX Runtime writes other tokens than PyTorch.
     """
     target = Path(to)
-    _check_target(target)
+    check_target(target, holds=f"onnx/{MERGED}.onnx", called="ONNX files of a text-to-text model")
     if not texts:
         raise ConfigError("no texts were given; wanted at least one to compare answers on")
     network = load_writer(model)
@@ -81,6 +82,7 @@ def export_writer_onnx(
     with new_folder(target) as partial:
         (partial / "onnx").mkdir()
         copy_vocabulary(model, partial)
+        limit_length(partial, longest)
         tokenizer = Tokenizer(partial, max_length=longest)
         force_token(network, target_token, tokenizer)
         network.config.save_pretrained(partial)
@@ -98,18 +100,6 @@ def texts_for(model: str | Path) -> list[str]:
     if (run / "data" / "pairs.json").is_file():
         return list(load_saved_pairs(run).dev["source"][:_TEXTS])
     return list(datasets.load("helpdesk")["dev"]["text"][:_TEXTS])
-
-
-def _check_target(target: Path) -> None:
-    """Refuse to replace something that is no such folder."""
-    if target.is_file():
-        raise ConfigError(f"{target} is a file; wanted a folder to write")
-    there = target.is_dir() and any(target.iterdir())
-    if there and not (target / "onnx" / f"{MERGED}.onnx").is_file():
-        raise ConfigError(
-            f"{target} is not empty and holds no ONNX files of a text-to-text model; "
-            "choose another folder"
-        )
 
 
 def _save_generation(network: PreTrainedModel, pad: int, folder: Path) -> None:

@@ -112,8 +112,9 @@ def report_writing(run: str | Path, *, split: str | None = None) -> Path:
     data = load_saved_pairs(place)
     chosen = _split(data, split)
     recipe = load(place / "recipe.toml")
+    about = json.loads((place / "run.json").read_text(encoding="utf-8"))
     folders = {
-        "teacher": recipe.teacher.model or str(place / "teacher"),
+        "teacher": about["teacher"] if recipe.teacher.model else str(place / "teacher"),
         "student": str(place / "student"),
         "artifact": str(place / "artifact"),
     }
