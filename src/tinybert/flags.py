@@ -71,7 +71,13 @@ FLAGS: tuple[tuple[str, str, str | None, Any, str], ...] = (
     ),
     ("--vocabulary", "student.vocabulary", None, str, "texts (their pieces alone) or a number."),
     ("--table-bits", "ship.table_bits", None, int, "Of a number of the word embeddings: 8 or 4."),
-    ("--student-from", "student.base", None, str, "Encoder to start from, of `general` or `convert`."),
+    (
+        "--student-from",
+        "student.base",
+        None,
+        str,
+        "Encoder of `general` or `convert`.",
+    ),
     ("--teach-epochs", "teacher.epochs", None, float, "Epochs of the teacher's fine-tuning."),
     ("--layer-epochs", "layer_stage.epochs", None, float, "Epochs of the layer stage."),
     (

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from tinybert.sources import read_splits
 
 __all__ = ["PairData", "load_pairs", "load_saved_pairs", "save_pairs"]
 
+_TRANSLATION = "translation"
+_NUMBERS = ("line", "id", "idx", "index")
 _USUAL = {
     "translation": (("source", "target"), ("src", "tgt"), ("input", "output")),
     "summarization": (
@@ -29,6 +32,7 @@ _USUAL = {
         ("content", "title"),
         ("text", "subject"),
         ("body", "subject_line"),
+        ("email_body", "subject_line"),
     ),
 }
 
@@ -99,6 +103,7 @@ def load_pairs(
         raw, columns = _helpdesk(task, language or "en")
     else:
         raw = read_splits(data, language=language, dev=dev, test=test, several=True)
+        raw = {name: _by_language(rows, str(data)) for name, rows in raw.items()}
         columns = _columns(raw["train"], str(data), task, source, target)
     notes: list[str] = []
     splits = {n: _read(rows, columns, str(data), n, notes) for n, rows in raw.items()}
@@ -161,11 +166,38 @@ def _helpdesk(task: str, language: str) -> tuple[dict[str, Dataset], tuple[str, 
     return joined, ("text", "target")
 
 
+def _by_language(rows: Dataset, origin: str) -> Dataset:
+    """Return a column of texts for each language where one column, `translation`, has them all.
+
+    Raises:
+        DataError: A row of that column has other languages than the first.
+    """
+    if _TRANSLATION not in rows.column_names:
+        return rows
+    values = list(rows[_TRANSLATION])
+    with suppress(TypeError, ValueError):
+        values = [json.loads(value) for value in values]
+    if not values or not all(isinstance(value, Mapping) for value in values):
+        return rows
+    names = list(values[0])
+    for i, value in enumerate(values):
+        if value.keys() != values[0].keys():
+            raise DataError(
+                f"{origin} row {i + 1}: `{_TRANSLATION}` has {', '.join(value)}; wanted "
+                f"{', '.join(names)} as in the first row"
+            )
+    lines = list(rows["line"]) if "line" in rows.column_names else list(range(1, len(rows) + 1))
+    found = Dataset.from_dict({n: [v[n] for v in values] for n in names} | {"line": lines})
+    found.info.description = rows.info.description
+    return found
+
+
 def _columns(
     rows: Dataset, origin: str, task: str, source: str | None, target: str | None
 ) -> tuple[str, str]:
     """Choose the columns: those given, else the usual names, else the only two there are."""
     names = [name for name in rows.column_names if name != "line"]
+    texts = [name for name in names if name.lower() not in _NUMBERS]
     for given in (source, target):
         if given is not None and given not in names:
             raise DataError(
@@ -177,8 +209,8 @@ def _columns(
         if first in lower and second in lower:
             source, target = source or lower[first], target or lower[second]
             break
-    if source is None and target is None and len(names) == 2 and task == "translation":
-        source, target = names
+    if source is None and target is None and len(texts) == 2 and task == "translation":
+        source, target = texts
     if source is None or target is None:
         missing = "source" if source is None else "target"
         raise DataError(

@@ -33,6 +33,7 @@ _NEEDLESS = (
     rf"(?<=\w['’]) (?={_SUFFIX})|(?<=\w[/@]) (?=\w)|(?<=\d[-.:]) (?=\d)|(?<=\d,) (?=\d{{3}}\b)",
     r"(?<=\w\.) (?=(?:com|org|net|edu|gov)\b)",
 )
+_DIGITS = r"(?<=\d) (?=\d)"
 
 
 def train_tokenizer(texts: Iterable[str], folder: str | Path, *, vocab_size: int) -> Path:
@@ -110,8 +111,9 @@ def join_words(folder: str | Path) -> None:
     """Let the tokenizer of a BERT write with the spaces that people put.
 
     A BERT reads each Chinese character and each mark as a word, and its tokenizer puts a space
-    between words: 退 款, it ' s, 10 : 30. Such spaces are not written any more. A tokenizer that
-    says otherwise how words are joined stays as it is.
+    between words: 退 款, it ' s, 10 : 30. Such spaces are not written any more; nor are those
+    between digits, where pieces do not say whether they begin a word. A tokenizer that says
+    otherwise how words are joined stays as it is.
 
     Args:
         folder: Its ``tokenizer.json`` is changed.
@@ -121,7 +123,8 @@ def join_words(folder: str | Path) -> None:
     if not isinstance(tokenizer.decoder, decoders.WordPiece | None):
         return
     words = tokenizer.decoder or decoders.WordPiece(cleanup=False)
-    less = [decoders.Replace(Regex(pattern), "") for pattern in _NEEDLESS]
+    needless = _NEEDLESS if isinstance(tokenizer.model, models.WordPiece) else (*_NEEDLESS, _DIGITS)
+    less = [decoders.Replace(Regex(pattern), "") for pattern in needless]
     tokenizer.decoder = decoders.Sequence([words, decoders.Fuse(), *less])
     write_atomic(path, tokenizer.to_str(pretty=True).encode())
 

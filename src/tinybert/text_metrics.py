@@ -1,6 +1,7 @@
 """How good written answers are: BLEU, chrF, ROUGE, length, repetition and lost numbers."""
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -149,4 +150,4 @@ def _lost_numbers(answers: Sequence[str], sources: Sequence[str]) -> float:
 
 def _digits(number: str) -> str:
     """Return a number's digits; 1,000.5 and 1.000,5 have the same."""
-    return re.sub(r"\D", "", number)
+    return "".join(str(unicodedata.digit(one)) for one in number if one.isdigit())

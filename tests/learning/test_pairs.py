@@ -2,6 +2,7 @@
 
 import json
 
+import datasets as hf
 import pytest
 
 from tinybert.errors import ArtifactError, ConfigError, DataError
@@ -14,6 +15,24 @@ from tinybert.text import Tokenizer
 def write(path, rows):
     path.write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in rows))
     return path
+
+
+def test_one_column_of_all_languages(tmp_path):
+    rows = [{"id": i, "translation": {"en": f"e {i}", "de": f"d {i}"}} for i in range(20)]
+    file = write(tmp_path / "a.jsonl", rows)
+    found = load_pairs(file, task="translation")
+    assert found.train[0]["source"].replace("e", "d") == found.train[0]["target"]
+    assert load_pairs(file, task="translation", source="de", target="en").dev[0]["source"][0] == "d"
+    hf.DatasetDict({"train": hf.Dataset.from_list(rows)}).save_to_disk(tmp_path / "hub")
+    assert load_pairs(tmp_path / "hub", task="translation").train[0]["source"][0] == "e"
+    write(file, [*rows, {"id": 20, "translation": {"en": "e"}}])
+    with pytest.raises(
+        DataError, match="row 21: `translation` has en; wanted en, de as in the fir"
+    ):
+        load_pairs(file, task="translation")
+    rows = [{"id": i, "en": f"e {i}", "fr": f"f {i}", "translation": "x"} for i in range(9)]
+    named = {"source": "en", "target": "fr"}
+    assert load_pairs(write(file, rows), task="translation", **named).train[0]["target"][0] == "f"
 
 
 def test_embedded_messages():

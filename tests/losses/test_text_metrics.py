@@ -51,6 +51,8 @@ def test_measures_by_hand():
     assert found["repetition"] == pytest.approx((2 / 3) / 3)  # of `a a a` three times
     own = sum(map(len, ANSWERS)) / sum(len(row[0]) for row in RIGHT)
     assert found["length_ratio"] == pytest.approx(own)
+    wide = measure("translation", ["1 2"], [["1 2"]], ["\uff11 \uff12 \u0663"])
+    assert wide["lost_numbers"] == pytest.approx(1 / 3)
     assert "lost_numbers" not in measure("summarization", ANSWERS, RIGHT, SOURCES)
     same = measure("translation", ["a b c d e"], [["x", "a b c d e"]], ["s"])
     assert (same["bleu"], same["chrf"], same["rougeL"]) == (pytest.approx(100),) * 3

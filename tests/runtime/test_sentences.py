@@ -17,6 +17,10 @@ MIXED = st.text(alphabet='aB 9.。!?！\n\t,“”"’😀…', max_size=60)
         ("J. R. came. So did K.", ["J. R. came.", "So did K."]),
         ("He asked. then left.", ["He asked. then left."]),
         ("他来了。“好的！”他说。Ja. Nein", ["他来了。", "“好的！”", "他说。", "Ja.", "Nein"]),
+        ("The U.S. Army left. It was 1999. Go.", ["The U.S. Army left.", "It was 1999.", "Go."]),
+        ("J.K. Rowling on Mt. Everest, Jan. 5.", ["J.K. Rowling on Mt. Everest, Jan. 5."]),
+        ("Am 3. Oktober. Der 1. FC (z. B. hier).", ["Am 3. Oktober.", "Der 1. FC (z. B. hier)."]),
+        ('"Stop!" he said. Yahoo! announced it.', ['"Stop!" he said.', "Yahoo! announced it."]),
         ("!!!", ["!!!"]),
         ("", []),
     ],
@@ -52,3 +56,5 @@ def test_join_spaces_by_script():
     assert join(["Good.", "Fine.", "Yes."], pieces) == "Good. Fine. Yes."
     pieces = [Piece("Good.", " "), Piece("Fine.", "\n"), Piece("x", "")]
     assert join(["好。", "行。", "是"], pieces) == "好。行。\n是"
+    assert join(["下雨。", "2023年"], pieces[:2]).startswith("下雨。2023年")
+    assert join(["好。", "“你好。”"], [Piece("a", ""), Piece("b", "")]) == "好。“你好。”"

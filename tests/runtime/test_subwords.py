@@ -19,11 +19,12 @@ TEXTS = [
     "write to bob@enron.com and/or ask!",
     "in 2001, 3 people - not 4 - said ' no '",
     "“ quoted ” well - known",
+    "invoice $1,234.50 due, 100,000 paid, 1, 2 open",
 ]
 
 
-def save(folder, decoder, *, model=models.WordPiece):
-    backend = Tokenizer(model({}, unk_token="[UNK]"))
+def save(folder, decoder):
+    backend = Tokenizer(models.WordPiece({}, unk_token="[UNK]"))
     backend.normalizer = normalizers.BertNormalizer(lowercase=False)
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     words = [
@@ -34,7 +35,7 @@ def save(folder, decoder, *, model=models.WordPiece):
         )
     ]
     vocabulary = {word: i for i, word in enumerate(dict.fromkeys(["[UNK]", *words]))}
-    backend.model = model(vocabulary, unk_token="[UNK]")
+    backend.model = models.WordPiece(vocabulary, unk_token="[UNK]")
     backend.decoder = decoder
     backend.save(str(folder / "tokenizer.json"))
     return folder / "tokenizer.json"
@@ -50,6 +51,14 @@ def test_no_needless_space_is_written(tmp_path, decoder, text):
     before = path.read_bytes()
     join_words(tmp_path)
     assert path.read_bytes() == before
+
+
+def test_digits_of_pieces_without_a_mark_are_joined(tmp_path):
+    pieces = {"1": 0, "2": 1, "12": 2, "单": 3, "don": 4}
+    path = tmp_path / "tokenizer.json"
+    Tokenizer(models.BPE(pieces, [("1", "2")])).save(str(path))
+    join_words(tmp_path)
+    assert Tokenizer.from_file(str(path)).decode([4, 2, 1, 3, 2]) == "don 122单12"
 
 
 def test_a_tokenizer_that_knows_its_spaces_stays(tmp_path):

@@ -127,6 +127,9 @@ def test_the_best_come_first(translator):
     assert found[0].score < 0
     assert translator(["the red cat"]) == [found[0].text]
     assert translator.hypotheses([""], 3)[0][0].text == ""
+    assert len(translator.hypotheses(["the red cat"], beams=1)[0]) == 1
+    for one in translator.hypotheses(["the", "red cat", "a"], 8, beams=8):
+        assert len({answer.text for answer in one}) == len(one)
     lines = translator.hypotheses(["the red cat", "a house"], 2)
     (both,) = translator.hypotheses(["the red cat\na house"], 2)
     for whole, *parts in zip(both, *lines, strict=True):
@@ -134,11 +137,43 @@ def test_the_best_come_first(translator):
         assert whole.score == pytest.approx(sum(part.score for part in parts) / 2)
 
 
+def test_what_has_no_words_stays_as_it_is(translator):
+    for text in ("42", "2024-05-01", "--- ***", "😀", "joe@example.com", "https://a.com/b?c=1"):
+        assert translator([text]) == [text]
+        assert "".join(translator.stream(text)) == text
+    lines = translator(["the red cat\n12:30\n\n"])[0].split("\n")
+    assert lines == [*translator(["the red cat"]), "12:30", "", ""]
+
+
+ENDS = """
+import sys, tinybert
+model = tinybert.load(sys.argv[1], threads=1)
+for piece in model.stream("the red cat sat", max_tokens=9):
+    print(piece)
+    if sys.argv[2] == "stop":
+        break
+"""
+
+
+@pytest.mark.parametrize("way", ["go", "stop"])
+def test_a_program_that_streams_ends_well(folders, way):
+    words = [sys.executable, "-c", ENDS, str(folders / "translation"), way]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout
+
+
+def test_a_stream_has_one_beam(translator, summarizer):
+    for model in (translator, summarizer):
+        with pytest.raises(ConfigError, match="beams is 3; a stream has one"):
+            list(model.stream("the", beams=3))
+
+
 def test_a_stream_is_the_greedy_answer(translator, summarizer):
     for model in (translator, summarizer):
         text = "the red cat sat\n\n你好，世界"
         pieces = list(model.stream(text))
-        assert len(pieces) > 3
+        assert len(pieces) > 2
         assert "" not in pieces
         assert "".join(pieces) == model([text], beams=1)[0]
 

@@ -99,6 +99,7 @@ def seq2seq(recipe: Seq2SeqRecipe, say: Say = print) -> Path:
                 data_room.save_pairs(data, run / "data")
     limits = (recipe.max_length, recipe.max_target)
     tokenizers = open_vocabulary(vocabulary, limits)
+    _say_cut(tokenizers, *texts, say)
     if given is not None:
         force_token(given, recipe.teacher.target_token, tokenizers[1])
     hold_texts(run, *texts)
@@ -188,6 +189,21 @@ def _layers(
     if not any(weights.values()):
         return None
     return WriterLayers(own.cut(teacher) if own else teacher, student, **weights)
+
+
+def _say_cut(
+    tokenizers: tuple[Tokenizer, Tokenizer], sources: list[str], targets: list[str], say: Say
+) -> None:
+    """Say how many texts are longer than what is learned from."""
+    names = ("sources", "max_length"), ("targets", "max_target")
+    for (what, limit), tokenizer, given in zip(names, tokenizers, (sources, targets), strict=True):
+        most = tokenizer.max_length
+        count = sum(length > most for length in tokenizer.untruncated_lengths(given))
+        if count:
+            say(
+                f"  {count:,} of {len(given):,} {what} have more than {most} tokens ({limit}): "
+                "what fits of them is learned from"
+            )
 
 
 def _taught(

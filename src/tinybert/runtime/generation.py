@@ -1,7 +1,9 @@
 """Writes texts with an encoder-decoder: beams, n-best, one token after another."""
 
+import atexit
 import math
 import re
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from numbers import Integral, Real
@@ -17,7 +19,8 @@ __all__ = ["Decoding", "Generator", "Hypothesis", "open_artifact", "windows"]
 
 
 _MOST_BEAMS = 1000
-_UNSURE = re.compile(r" [^\w\s]$")  # a mark that the next token may join to the word before
+_CHINESE = r"\u3000-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff"
+_LAST_WORD = re.compile(rf"\s*[^\s{_CHINESE}]*(?:\s+[^\w\s]+\s*)*$")
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,16 @@ class Hypothesis:
     score: float
 
 
+_OPEN: "weakref.WeakSet[Generator]" = weakref.WeakSet()
+
+
+@atexit.register
+def _close() -> None:
+    """Give every model back while Python still runs: CTranslate2's threads end with it."""
+    for one in list(_OPEN):
+        one.close()
+
+
 class Generator:
     """A model of CTranslate2 with its tokenizer; may be shared by many threads.
 
@@ -123,12 +136,18 @@ class Generator:
         self._ids = self.target.vocabulary
         self._tokens = {i: token for token, i in self._ids.items()}
         self._sources = {i: token for token, i in tokenizer.vocabulary.items()}
+        self._model: Any
         try:
             self._model = ctranslate2.Translator(
                 str(folder), device="cpu", inter_threads=1, intra_threads=threads or 0
             )
         except (RuntimeError, ValueError) as error:
             raise ArtifactError(f"{folder} cannot be run: {error}") from error
+        _OPEN.add(self)
+
+    def close(self) -> None:
+        """Give the model back; it answers no more."""
+        self._model = None
 
     def __call__(
         self, texts: Sequence[str], decoding: Decoding, best: int = 1
@@ -154,20 +173,23 @@ class Generator:
                 target_prefix=[self.prefix] * len(rows) if self.prefix else None,
                 max_batch_size=self.batch_size,
                 beam_size=decoding.beams,
-                num_hypotheses=best,
+                num_hypotheses=1 if best == 1 else decoding.beams,
                 return_scores=True,
                 length_penalty=decoding.length_penalty,
                 **self._settings(decoding),
             )
             for i, one in zip(rows, written, strict=True):
-                found[i] = [
-                    Hypothesis(self._text(tokens), float(score))
-                    for tokens, score in zip(one.hypotheses, one.scores, strict=True)
-                ]
+                scores: dict[str, float] = {}
+                for tokens, score in zip(one.hypotheses, one.scores, strict=True):
+                    scores.setdefault(self._text(tokens), float(score))
+                found[i] = [Hypothesis(*pair) for pair in list(scores.items())[:best]]
         return found
 
     def stream(self, text: str, decoding: Decoding) -> Iterator[str]:
-        """Yield the likeliest answer for a text piece by piece as it is written; one beam."""
+        """Yield the likeliest answer for a text piece by piece as it is written; one beam.
+
+        A piece ends where the next token can no longer change it: before the last word.
+        """
         tokens: list[str] = []
         said = ""
         for step in self._model.generate_tokens(
@@ -178,10 +200,9 @@ class Generator:
             tokens.append(step.token)
             whole = self._text(tokens)
             if not step.is_last:
-                whole = _UNSURE.sub("", whole)
-            if step.is_last or not whole.endswith("\ufffd"):
-                if whole != said:
-                    yield whole[len(said) :]
+                whole = _LAST_WORD.sub("", whole)
+            if len(whole) > len(said) and whole.startswith(said):
+                yield whole[len(said) :]
                 said = whole
 
     def log_probabilities(

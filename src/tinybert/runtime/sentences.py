@@ -16,10 +16,15 @@ _SPACES = re.compile(r"\s+")
 _ABBREVIATIONS = frozenset(
     (
         *("mr", "mrs", "ms", "dr", "prof", "st", "vs", "etc", "e.g", "i.e", "no", "nr", "fig"),
-        *("ca", "approx", "bzw", "usw", "z.b", "d.h", "u.a", "inc", "ltd", "co"),
+        *("ca", "approx", "bzw", "usw", "z.b", "d.h", "u.a", "inc", "ltd", "co", "jr", "sr"),
+        *("sen", "gov", "gen", "rep", "mt", "ft", "vol", "sec", "p", "pp", "art", "abs", "abb"),
+        *("mme", "mlle", "jan", "feb", "apr", "jun", "jul", "aug", "sep", "sept", "oct", "okt"),
+        *("nov", "dec", "dez"),
     )
 )
+_SHORT = re.compile(r"[^\W\d_]|\d\d?|(?:[A-Z]\.)+[A-Z]")
 _LONGEST_WORD = 20
+_AS_WIDE = re.compile(r"[\d“”‘’…—]")
 _WIDE = re.compile(r"[\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef]")
 
 
@@ -55,8 +60,9 @@ def split_lines(text: str) -> list[Piece]:
 def split_sentences(line: str) -> list[Piece]:
     """Cut a line at the ends of sentences, Latin or Chinese.
 
-    A point ends no sentence inside a number, a name of a site, behind an initial or an
-    abbreviation, nor where a small letter follows.
+    A point ends no sentence inside a number, a name of a site, behind an initial, an abbreviation,
+    capitals with points or a number of one or two digits, as in ``3. Oktober``; nor does any mark
+    behind which a small letter follows.
 
     >>> [piece.text for piece in split_sentences("Mr. Li paid 3.50 at a.com. 好的。谢谢！")]
     ['Mr. Li paid 3.50 at a.com.', '好的。', '谢谢！']
@@ -67,7 +73,10 @@ def split_sentences(line: str) -> list[Piece]:
         space = _SPACE.match(line, end).group()  # type: ignore[union-attr]
         following = line[end + len(space) : end + len(space) + 1]
         last = line[max(place, end - _LONGEST_WORD) : end]
-        if not following or (match.group()[0] == "." and _goes_on(last, following)):
+        latin = match.group()[0] in ".!?"
+        if not following or (latin and following.islower()):
+            continue
+        if match.group()[0] == "." and _goes_on(last):
             continue
         found.append(Piece(line[place:end], space))
         place = end + len(space)
@@ -76,11 +85,11 @@ def split_sentences(line: str) -> list[Piece]:
     return found
 
 
-def _goes_on(last: str, following: str) -> bool:
+def _goes_on(last: str) -> bool:
     """Whether a sentence goes on behind the point that its last word ends with."""
     words = last.rstrip("\"'”’»)]").rsplit(None, 1)
-    word = words[-1].rstrip(".").lower() if words else ""
-    return following.islower() or word in _ABBREVIATIONS or (len(word) == 1 and word.isalpha())
+    word = words[-1].rstrip(".").lstrip("(\"'“„«") if words else ""
+    return word.lower() in _ABBREVIATIONS or bool(_SHORT.fullmatch(word))
 
 
 def pack(pieces: Sequence[Piece], lengths: Sequence[int], limit: int) -> list[Piece]:
@@ -112,13 +121,15 @@ def separator(before: str, space: str, after: str) -> str:
     """Return what stands between two answers between whose texts a space stood, or none.
 
     Where none stood, as in Chinese, and the answers are not written in wide characters, one is put
-    in; where one stood and both answers are wide, it is left out.
+    in; where one stood and both answers are wide, it is left out. Quotes, dashes and digits are as
+    wide as what stands on their other side.
 
-    >>> separator("Good.", "", "Thanks."), separator("好。", " ", "谢谢")
-    (' ', '')
+    >>> separator("Good.", "", "Thanks."), separator("好。", " ", "谢谢"), separator("好", "", "2")
+    (' ', '', '')
     """
     if "\n" in space or not before or not after:
         return space
-    if _WIDE.match(before[-1]) and _WIDE.match(after[0]):
+    ends = before[-1], after[0]
+    if any(map(_WIDE.match, ends)) and all(_WIDE.match(one) or _AS_WIDE.match(one) for one in ends):
         return "" if space in ("", " ") else space
     return space or " "

@@ -28,9 +28,9 @@ class Summarizer(Writer):
     """
 
     def hypotheses(
-        self, texts: Iterable[str], best: int = 4, **settings: Any
+        self, texts: Iterable[str], best: int | None = None, **settings: Any
     ) -> list[list[Hypothesis]]:
-        """Return the ``best`` summaries of every text with their scores, the best first.
+        """Return at most ``best`` summaries of every text with their scores, the best first.
 
         An empty text has an empty one alone, with the score 0.
 
@@ -39,8 +39,9 @@ class Summarizer(Writer):
             ConfigError: A setting out of range, or ``best`` above the number of beams.
         """
         decoding = self._search(settings)
+        count = self._count(best, decoding)
         short = self._shortened(check_texts(texts), decoding)
-        answers = iter(self._generate([text for text in short if text], decoding, best))
+        answers = iter(self._generate([text for text in short if text], decoding, count))
         return [next(answers) if text else [Hypothesis("", 0.0)] for text in short]
 
     def stream(self, text: str, **settings: Any) -> Iterator[str]:
@@ -50,7 +51,7 @@ class Summarizer(Writer):
             DataError: Not a text.
             ConfigError: An unknown setting, or one out of range.
         """
-        decoding = self._search(settings)
+        decoding = self._search_one(settings)
         (short,) = self._shortened(check_texts([text]), decoding)
         if short:
             yield from self._generate.stream(short, decoding)

@@ -1,13 +1,16 @@
 """Answers with translations of texts of any length."""
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from tinybert.runtime.generation import Hypothesis, windows
+from tinybert.runtime.generation import Decoding, Hypothesis, windows
 from tinybert.runtime.sentences import Piece, join, separator, split_lines, split_sentences
 from tinybert.runtime.writer import Writer, check_texts
 
 __all__ = ["Translator"]
+
+_ADDRESS = re.compile(r"(?:https?://|www\.)\S+|\S+@\S+\.\w+")
 
 
 class Translator(Writer):
@@ -16,7 +19,8 @@ class Translator(Writer):
     Lines stay lines. A line longer than the card's ``max_length`` tokens is cut at the ends of
     sentences into parts that fit; a line of a model that learned from single sentences always is.
     A sentence that is too long is cut behind a comma or a space. What stands between the parts, as
-    spaces and blank lines, is kept.
+    spaces and blank lines, is kept, and so is a part without a letter, such as a date, and one that
+    is a web or mail address alone.
 
     Args:
         generator: The model.
@@ -24,9 +28,9 @@ class Translator(Writer):
     """
 
     def hypotheses(
-        self, texts: Iterable[str], best: int = 4, **settings: Any
+        self, texts: Iterable[str], best: int | None = None, **settings: Any
     ) -> list[list[Hypothesis]]:
-        """Return the ``best`` translations of every text with their scores, the best first.
+        """Return at most ``best`` translations of every text with their scores, the best first.
 
         Of a text in several parts the n-th has the n-th of every part, its score is their mean.
         An empty text has itself alone, with the score 0.
@@ -36,12 +40,13 @@ class Translator(Writer):
             ConfigError: A setting out of range, or ``best`` above the number of beams.
         """
         decoding = self._search(settings)
+        count = self._count(best, decoding)
         plans = [self._parts(text) for text in check_texts(texts)]
-        asked = [piece.text for parts in plans for piece in parts if piece.text]
-        answers = iter(self._generate(asked, decoding, best))
+        asked = [piece.text for parts in plans for piece in parts if _has_words(piece.text)]
+        answers = iter(self._generate(asked, decoding, count))
         found = []
         for parts in plans:
-            rows = [next(answers) if piece.text else [] for piece in parts]
+            rows = [next(answers) if _has_words(piece.text) else [] for piece in parts]
             least = min((len(row) for row in rows if row), default=1)
             found.append([_nth(rows, parts, n) for n in range(least)])
         return found
@@ -53,12 +58,12 @@ class Translator(Writer):
             DataError: Not a text.
             ConfigError: An unknown setting, or one out of range.
         """
-        decoding = self._search(settings)
+        decoding = self._search_one(settings)
         parts = self._parts(check_texts([text])[0])
         said, space = "", ""
         for piece in parts:
             begun = False
-            for new in self._generate.stream(piece.text, decoding) if piece.text else ():
+            for new in self._pieces(piece.text, decoding):
                 if not begun and (between := separator(said, space, new)):
                     yield between
                 begun, said = True, new
@@ -70,6 +75,13 @@ class Translator(Writer):
             space = piece.after
         if space:
             yield space
+
+    def _pieces(self, text: str, decoding: Decoding) -> Iterator[str]:
+        """Yield the translation of a part while it is written."""
+        if _has_words(text):
+            yield from self._generate.stream(text, decoding)
+        elif text:
+            yield text
 
     def _parts(self, text: str) -> list[Piece]:
         """Cut a text into what is translated at once."""
@@ -86,8 +98,14 @@ class Translator(Writer):
         return found
 
 
+def _has_words(text: str) -> bool:
+    """Whether there is something to translate: a letter, outside of a web or mail address alone."""
+    return any(map(str.isalpha, text)) and not _ADDRESS.fullmatch(text)
+
+
 def _nth(rows: list[list[Hypothesis]], parts: list[Piece], n: int) -> Hypothesis:
     """Return the n-th translation of a whole text."""
     scores = [row[n].score for row in rows if row]
-    text = join([row[n].text if row else "" for row in rows], parts)
+    given = zip(rows, parts, strict=True)
+    text = join([row[n].text if row else piece.text for row, piece in given], parts)
     return Hypothesis(text, sum(scores) / len(scores) if scores else 0.0)

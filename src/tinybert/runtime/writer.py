@@ -12,6 +12,8 @@ from tinybert.text import lone_surrogate
 
 __all__ = ["Writer", "check_texts"]
 
+_BEST = 4
+
 
 class Writer:
     """A loaded artifact that writes texts; may be shared by many threads.
@@ -65,10 +67,25 @@ class Writer:
             )
         return decoding
 
+    def _search_one(self, settings: Mapping[str, Any]) -> Decoding:
+        """Return how an answer is streamed.
+
+        Raises:
+            ConfigError: As ``_search``; or several beams, of which none is known before the end.
+        """
+        if settings.get("beams") not in (None, 1):
+            raise ConfigError(f"beams is {settings['beams']}; a stream has one")
+        return self._search(settings)
+
+    @staticmethod
+    def _count(best: int | None, decoding: Decoding) -> int:
+        """Return how many answers to give: as asked, else as there are beams, up to four."""
+        return min(_BEST, decoding.beams) if best is None else best
+
     def hypotheses(
-        self, texts: Iterable[str], best: int = 4, **settings: Any
+        self, texts: Iterable[str], best: int | None = None, **settings: Any
     ) -> list[list[Hypothesis]]:
-        """Return the ``best`` answers for every text with their scores, the best first."""
+        """Return at most ``best`` answers for every text with their scores, the best first."""
         raise NotImplementedError
 
 
