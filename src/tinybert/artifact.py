@@ -99,7 +99,7 @@ class Card:
 
     def decoding(self) -> dict[str, Any]:
         """Return how answers are searched for, where they are written texts."""
-        others = ("prefix", "positions", "split")
+        others = ("prefix", "positions", "split", "carried")
         return {k: v for k, v in self.generation.items() if k not in others}
 
 

@@ -100,5 +100,6 @@ def _export_writer(
     if own is not None and own.task == task:
         about = {"decoding": Decoding().over(**own.decoding()), "teacher": own.teacher}
         about["split"] = own.generation["split"]
+        about["carried"] = bool(own.generation.get("carried"))
     place = export_writer(model, to, task=task, max_length=max_length, target_token=token, **about)
     print(f"artifact: {place}")

@@ -1,7 +1,7 @@
 """Tokenizers of models that write: trained on texts, a BERT's that joins words, with a prefix."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tokenizers import (
@@ -36,7 +36,9 @@ _NEEDLESS = (
 _DIGITS = r"(?<=\d) (?=\d)"
 
 
-def train_tokenizer(texts: Iterable[str], folder: str | Path, *, vocab_size: int) -> Path:
+def train_tokenizer(
+    texts: Iterable[str], folder: str | Path, *, vocab_size: int, keep: Sequence[str] = ()
+) -> Path:
     """Learn pieces from texts and write a tokenizer that loses no character.
 
     A space is a character of the word after it (``▁``), so that texts come back as they were.
@@ -47,6 +49,7 @@ def train_tokenizer(texts: Iterable[str], folder: str | Path, *, vocab_size: int
         texts: Of all languages that the tokenizer shall write.
         folder: Gets ``tokenizer.json`` and ``tokenizer_config.json``.
         vocab_size: Pieces, special tokens and the 256 bytes included; at least 300.
+        keep: Characters that are pieces however rare they are.
 
     Returns:
         The folder.
@@ -82,6 +85,7 @@ def train_tokenizer(texts: Iterable[str], folder: str | Path, *, vocab_size: int
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size - len(_BYTES),
         special_tokens=list(SPECIAL),
+        initial_alphabet=list(keep),
         limit_alphabet=max(40, (vocab_size - len(_BYTES)) // 2),
         show_progress=False,
     )

@@ -1,4 +1,4 @@
-"""Pairs whose numbers, names and addresses are replaced, so that a small model learns to copy."""
+"""Pairs whose numbers, names and addresses are replaced, so that a small model keeps them."""
 
 import random
 import re
@@ -9,17 +9,12 @@ from dataclasses import replace
 from datasets import Dataset, concatenate_datasets
 
 from tinybert.pairs import PairData
+from tinybert.runtime.carried import ADDRESS, NUMBER, bounded, carry_pair
 
-__all__ = ["copied_pairs", "with_copied"]
+__all__ = ["copied_pairs", "with_carried", "with_copied"]
 
-_KINDS = {
-    "address": r"(?:https?://|www\.)[\w./?=&%+-]*\w|[\w.+-]+@[\w-]+(?:\.[\w-]+)+",
-    "number": r"\d+(?:[.,:]\d+)*",
-    "name": r"[A-Z][a-zA-Z-]+[a-zA-Z]",
-}
-_BEFORE, _AFTER = r"(?<![A-Za-z0-9])(?<!\d[.,:])", r"(?![A-Za-z0-9]|[.,:]\d)"
-_ANY = "|".join(f"(?P<{kind}>{form})" for kind, form in _KINDS.items())
-_COPIED = re.compile(f"{_BEFORE}(?:{_ANY}){_AFTER}", re.ASCII)
+_KINDS = {"address": ADDRESS, "number": NUMBER, "name": r"[A-Z][a-zA-Z-]+[a-zA-Z]"}
+_COPIED = bounded("|".join(f"(?P<{kind}>{form})" for kind, form in _KINDS.items()))
 _STARTS = ("b", "d", "f", "g", "h", "k", "l", "m", "n", "p", "r", "s", "t", "v", "w", "br", "st")
 _MIDDLES = ("a", "e", "i", "o", "u", "ai", "ee", "ou")
 _ENDS = ("", "", "l", "n", "r", "s", "t", "ck", "nd")
@@ -53,6 +48,22 @@ def with_copied(data: PairData, share: float, seed: int) -> PairData:
     }
     more = Dataset.from_dict(rows, features=train.features)
     return replace(data, train=concatenate_datasets([train, more]), notes=(*data.notes, note))
+
+
+def with_carried(data: PairData) -> PairData:
+    """Put marks into train for the numbers and addresses that both sides of a pair have.
+
+    Returns:
+        The data with a note on it; ``references`` of train stay.
+    """
+    train = data.train
+    pairs = [carry_pair(*pair) for pair in zip(train["source"], train["target"], strict=True)]
+    count = sum(source != text for (source, _), text in zip(pairs, train["source"], strict=True))
+    note = f"{count:,} pairs of train have numbers or addresses on both sides: marks stand for them"
+    columns = train.to_dict()
+    columns["source"], columns["target"] = (list(side) for side in zip(*pairs, strict=True))
+    marked = Dataset.from_dict(columns, features=train.features)
+    return replace(data, train=marked, notes=(*data.notes, note))
 
 
 def copied_pairs(

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from tinybert import pairs as data_room
 from tinybert.artifact import write_atomic
 from tinybert.bart import LAYOUTS
-from tinybert.distill.copied import with_copied
+from tinybert.distill.copied import with_carried, with_copied
 from tinybert.distill.folder import hold_texts, open_folder, versions
 from tinybert.distill.processes import first_alone, spoken_once
 from tinybert.distill.seq2seq_recipe import Seq2SeqRecipe, WriterTraining
@@ -125,9 +125,7 @@ def seq2seq(recipe: Seq2SeqRecipe, say: Say = print) -> Path:
         word_level=recipe.targets.word_level,
         layers=_layers(recipe, teacher, student, own),
     )
-    measure = dev_quality(
-        student, tokenizers, data, count=recipe.training.dev_rows, longest=recipe.max_target
-    )
+    measure = _measure(recipe, student, tokenizers, data, recipe.training.dev_rows)
     batches = Batches(tokenizers[0].pad_id, _start(student), top)
     _train(stages / "writing", objective, learned, batches, recipe.training, recipe, data, measure)
     student.eval()
@@ -145,12 +143,13 @@ def load_data(recipe: Seq2SeqRecipe, say: Say) -> PairData:
         DataError: The data cannot be used.
     """
     settings = recipe.data.model_dump()
-    for name in ("monolingual", "copied"):
+    for name in ("monolingual", "copied", "carried"):
         settings.pop(name)
     data = data_room.load_pairs(
         settings.pop("path"), task=recipe.task, seed=recipe.seed, **settings
     )
     data = with_copied(data, recipe.data.copied, recipe.seed)
+    data = with_carried(data) if recipe.data.carried else data
     counts = ", ".join(f"{name} {len(split):,}" for name, split in data.splits().items())
     say(f"data {data.name}: {counts}; {data.task}")
     for note in data.notes:
@@ -228,9 +227,7 @@ def _taught(
     )
     settings = recipe.teaching
     objective = WritingObjective(teacher, smoothing=settings.smoothing)
-    measure = dev_quality(
-        teacher, tokenizers, data, count=settings.dev_rows, longest=recipe.max_target
-    )
+    measure = _measure(recipe, teacher, tokenizers, data, settings.dev_rows)
     batches = Batches(tokenizers[0].pad_id, _start(teacher))
     place = run / "stages" / "teaching"
     _train(place, objective, learned, batches, settings, recipe, data, measure)
@@ -244,6 +241,20 @@ def _taught(
                 )
             save_writer(teacher.eval(), run / "stages" / "tokenizer", run / "teacher")
     return load_writer(run / "teacher")
+
+
+def _measure(
+    recipe: Seq2SeqRecipe,
+    model: PreTrainedModel,
+    tokenizers: tuple[Tokenizer, Tokenizer],
+    data: PairData,
+    count: int,
+) -> Callable[[], dict[str, float]]:
+    """Return what measures a model on dev, as its artifact will answer."""
+    carried = recipe.data.carried
+    return dev_quality(
+        model, tokenizers, data, count=count, longest=recipe.max_target, carried=carried
+    )
 
 
 def _check_vocabulary(recipe: Seq2SeqRecipe, sources: list[str], targets: list[str]) -> None:

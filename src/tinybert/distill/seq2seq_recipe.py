@@ -33,7 +33,8 @@ class PairSettings(Section):
     ``monolingual`` names files of further sources, one text a line or a column ``source`` of a
     table: the teacher writes their targets. ``copied`` adds pairs, so many as a share of train, in
     which other numbers, names and addresses stand in place of those that both sides have, so that
-    a small model learns to copy them.
+    a small model learns to copy them. ``carried`` lets it translate marks in place of numbers and
+    of web and mail addresses, which the artifact puts back (see ``runtime.carried``).
     """
 
     path: str = "helpdesk"
@@ -45,6 +46,7 @@ class PairSettings(Section):
     dev_fraction: float = Field(0.1, gt=0, lt=0.9)
     monolingual: tuple[str, ...] = ()
     copied: float = Field(0.0, ge=0, le=1)
+    carried: bool = False
 
     @field_validator("monolingual", mode="before")
     @classmethod
@@ -220,6 +222,17 @@ class Seq2SeqRecipe(RunSettings):
         """Refuse a setting that translators do not know."""
         if self.task == "translation" and self.search.truncation is not None:
             raise ValueError("search.truncation is for summaries; a translator reads all of a text")
+        return self
+
+    @model_validator(mode="after")
+    def _knows_marks(self) -> Self:
+        """Refuse marks that a tokenizer does not know, or that stand for nothing."""
+        given = self.teacher.model or self.teacher.bert
+        if self.data.carried and (given or self.task != "translation"):
+            raise ValueError(
+                "data.carried is true; wanted a translator whose teacher is trained here, with a "
+                f"tokenizer of its own{f', not that of `{given}`' if given else ''}"
+            )
         return self
 
     @model_validator(mode="after")

@@ -21,6 +21,7 @@ from tinybert.distill.trainer import use_bf16
 from tinybert.distill.writing import Top, open_model, rows
 from tinybert.errors import ConfigError
 from tinybert.pairs import PairData
+from tinybert.runtime.carried import carry
 from tinybert.runtime.generation import Decoding
 from tinybert.sources import Columns
 from tinybert.text import Tokenizer
@@ -146,7 +147,8 @@ def monolingual(recipe: Seq2SeqRecipe, data: PairData, say: Say) -> list[str]:
     )
     for note in notes:
         say(f"  {note}")
-    return list(found["text"])
+    texts = list(found["text"])
+    return [carry(text)[0] for text in texts] if recipe.data.carried else texts
 
 
 def targets(

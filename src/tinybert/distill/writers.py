@@ -28,6 +28,7 @@ from tinybert.errors import ConfigError, UnsupportedModelError
 from tinybert.layout import layout_of
 from tinybert.narrow import NARROWED, narrow_writer
 from tinybert.quiet import no_bars
+from tinybert.runtime.carried import MARKS
 from tinybert.subwords import join_words, train_tokenizer
 from tinybert.text import Tokenizer
 
@@ -144,11 +145,12 @@ def write_vocabulary(
     given = recipe.teacher.model or recipe.teacher.bert
     if given is None:
         size = recipe.teacher.vocab_size
+        marks = MARKS if recipe.data.carried else ()
         if recipe.teacher.shared_vocabulary:
-            train_tokenizer([*sources, *targets], folder, vocab_size=size)
+            train_tokenizer([*sources, *targets], folder, vocab_size=size, keep=marks)
         else:
-            train_tokenizer(targets, folder / _TARGET, vocab_size=size)
-            train_tokenizer(sources, folder, vocab_size=size)
+            train_tokenizer(targets, folder / _TARGET, vocab_size=size, keep=marks)
+            train_tokenizer(sources, folder, vocab_size=size, keep=marks)
         return
     copy_vocabulary(given, folder)
 

@@ -20,6 +20,7 @@ from tinybert.distill.forward import real_logits
 from tinybert.distill.writer_layers import WriterLayers
 from tinybert.losses.sequence import log_probabilities, next_token_loss, smoothed_loss
 from tinybert.pairs import PairData
+from tinybert.runtime.carried import carrying
 from tinybert.runtime.generation import Decoding, Generator
 from tinybert.text import Tokenizer
 
@@ -272,6 +273,7 @@ def dev_quality(
     *,
     count: int,
     longest: int,
+    carried: bool = False,
 ) -> Callable[[], dict[str, float]]:
     """Return a function that measures a model's likeliest answers on the first dev rows.
 
@@ -284,6 +286,7 @@ def dev_quality(
         data: The pairs.
         count: Most rows to measure on.
         longest: Most tokens of an answer.
+        carried: Whether marks stand for numbers and addresses meanwhile.
     """
     held = data.dev.select(range(min(count, len(data.dev))))
     sources, references = list(held["source"]), list(held["references"])
@@ -294,7 +297,8 @@ def dev_quality(
         model.eval()
         with tempfile.TemporaryDirectory() as place:
             write = open_model(model, tokenizers, Path(place) / "model")
-            found = write(sources, Decoding(beams=1, max_tokens=longest))
+            answer = carrying(write) if carried else write
+            found = answer(sources, Decoding(beams=1, max_tokens=longest), 1)
         model.train(training)
         answers = [one[0].text for one in found]
         figures = text_metrics.measure(data.task, answers, references, sources)

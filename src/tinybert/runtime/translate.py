@@ -4,7 +4,9 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from tinybert.runtime.generation import Decoding, Hypothesis, windows
+from tinybert.artifact import Card
+from tinybert.runtime.carried import carry, carrying
+from tinybert.runtime.generation import Decoding, Generator, Hypothesis, windows
 from tinybert.runtime.sentences import Piece, join, separator, split_lines, split_sentences
 from tinybert.runtime.writer import Writer, check_texts
 
@@ -20,12 +22,18 @@ class Translator(Writer):
     sentences into parts that fit; a line of a model that learned from single sentences always is.
     A sentence that is too long is cut behind a comma or a space. What stands between the parts, as
     spaces and blank lines, is kept, and so is a part without a letter, such as a date, and one that
-    is a web or mail address alone.
+    is a web or mail address alone. Where the card says so, marks stand for the numbers and
+    addresses of other parts while these are translated; such a part is streamed as a whole.
 
     Args:
         generator: The model.
         card: Its card.
     """
+
+    def __init__(self, generator: Generator, card: Card) -> None:
+        super().__init__(generator, card)
+        self._carries = bool(card.generation.get("carried"))
+        self._answer = carrying(generator) if self._carries else generator
 
     def hypotheses(
         self, texts: Iterable[str], best: int | None = None, **settings: Any
@@ -43,7 +51,7 @@ class Translator(Writer):
         count = self._count(best, decoding)
         plans = [self._parts(text) for text in check_texts(texts)]
         asked = [piece.text for parts in plans for piece in parts if _has_words(piece.text)]
-        answers = iter(self._generate(asked, decoding, count))
+        answers = iter(self._answer(asked, decoding, count))
         found = []
         for parts in plans:
             rows = [next(answers) if _has_words(piece.text) else [] for piece in parts]
@@ -78,10 +86,21 @@ class Translator(Writer):
 
     def _pieces(self, text: str, decoding: Decoding) -> Iterator[str]:
         """Yield the translation of a part while it is written."""
-        if _has_words(text):
+        if self._carries and carry(text)[1]:
+            yield self._answer([text], decoding.over(beams=1), 1)[0][0].text
+        elif _has_words(text):
             yield from self._generate.stream(text, decoding)
         elif text:
             yield text
+
+    def _fits(self, text: str) -> bool:
+        """Whether a part is short enough to be translated at once."""
+        read = carry(text)[0] if self._carries else text
+        return self._generate.lengths([read])[0] <= self.card.max_length
+
+    def _small(self, part: Piece) -> list[Piece]:
+        """Cut a sentence that is too long."""
+        return [part] if self._fits(part.text) else windows(self._generate, [part])
 
     def _parts(self, text: str) -> list[Piece]:
         """Cut a text into what is translated at once."""
@@ -89,8 +108,8 @@ class Translator(Writer):
         for line in split_lines(text):
             parts = split_sentences(line.text) or [Piece("", "")]
             if self.card.generation.get("split") == "sentence":
-                parts = [small for part in parts for small in windows(self._generate, [part])]
-            elif self._generate.lengths([line.text])[0] <= self.card.max_length:
+                parts = [small for part in parts for small in self._small(part)]
+            elif self._fits(line.text):
                 parts = [Piece(line.text, "")]
             else:
                 parts = windows(self._generate, parts)

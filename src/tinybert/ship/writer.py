@@ -52,6 +52,7 @@ def export_writer(
     max_length: int = 128,
     decoding: Decoding | None = None,
     split: str = "length",
+    carried: bool = False,
     teacher: str = "",
     target_token: str | None = None,
 ) -> Path:
@@ -64,6 +65,7 @@ def export_writer(
         max_length: Longest part of a source in tokens that is answered at once.
         decoding: How answers are searched for; none is longer than the model can write.
         split: ``sentence`` where the model shall translate sentence by sentence, else ``length``.
+        carried: Whether it knows the marks that stand for numbers and addresses.
         teacher: Name of the teacher, for the card.
         target_token: What every answer begins with, such as a language's token; None leaves it to
             the model.
@@ -93,6 +95,8 @@ def export_writer(
         prefix = prefix_of(network, tokens[1])
         search = decoding or Decoding()
         search = replace(search, max_tokens=min(search.max_tokens, longest - len(prefix)))
+        about = {"prefix": prefix, "positions": longest, "split": split}
+        about |= {"carried": True} if carried else {}
         card = Card(
             task=task,
             labels=(),
@@ -101,7 +105,7 @@ def export_writer(
             model=CTRANSLATE2,
             parameters=network.num_parameters(),
             teacher=teacher,
-            generation={**vars(search), "prefix": prefix, "positions": longest, "split": split},
+            generation={**vars(search), **about},
             tinybert=__version__,
         )
         names = sorted(path for path in partial.glob("ctranslate2/*"))

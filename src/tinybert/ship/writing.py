@@ -65,6 +65,7 @@ def seq2seq(recipe: Seq2SeqRecipe, say: Say = print) -> Path:
         max_length=recipe.max_length,
         decoding=Decoding(**search),
         split="sentence" if training.splits_sentences(data) else "length",
+        carried=recipe.data.carried,
         teacher=recipe.teacher.model or "",
     )
     if recipe.task == "summarization" and recipe.search.truncation is None:

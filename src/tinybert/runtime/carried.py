@@ -1,0 +1,93 @@
+"""Carries numbers and addresses over a translation: marks stand for them meanwhile."""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from tinybert.runtime.generation import Decoding, Hypothesis
+
+__all__ = ["ADDRESS", "MARKS", "NUMBER", "bounded", "bring_back", "carry", "carry_pair", "carrying"]
+
+MARKS = tuple(chr(0xE000 + i) for i in range(10))  # of the private use area
+ADDRESS = r"(?:https?://|www\.)[\w./?=&%+-]*\w|[\w.+-]+@[\w-]+(?:\.[\w-]+)+"
+NUMBER = r"\d+(?:[.,:]\d+)*"
+_BEFORE, _AFTER = r"(?<![A-Za-z0-9])(?<!\d[.,:])", r"(?![A-Za-z0-9]|[.,:]\d)"
+_MARK = re.compile(f"[{MARKS[0]}-{MARKS[-1]}]")
+_STRAY = re.compile(f" ?{_MARK.pattern}")
+
+Generate = Callable[[Sequence[str], Decoding, int], list[list[Hypothesis]]]
+
+
+def bounded(forms: str) -> re.Pattern[str]:
+    """Return a pattern of forms that are no part of a word or of a longer number."""
+    return re.compile(f"{_BEFORE}(?:{forms}){_AFTER}", re.ASCII)
+
+
+_CARRIED = bounded(f"{ADDRESS}|{NUMBER}")
+
+
+def carry(text: str) -> tuple[str, tuple[str, ...]]:
+    r"""Put marks in the places of the first ten numbers and web or mail addresses.
+
+    A text that holds a mark itself stays as it is.
+
+    >>> carry("room 1102, joe@a.com") == ("room \ue000, \ue001", ("1102", "joe@a.com"))
+    True
+    """
+    if _MARK.search(text):
+        return text, ()
+    spans: list[str] = []
+
+    def put(match: re.Match[str]) -> str:
+        if len(spans) == len(MARKS):
+            return match.group()
+        spans.append(match.group())
+        return MARKS[len(spans) - 1]
+
+    return _CARRIED.sub(put, text), tuple(spans)
+
+
+def carry_pair(source: str, target: str) -> tuple[str, str]:
+    """Put marks in the places of what stands once on either side of a pair, the same on both."""
+    if _MARK.search(source + target):
+        return source, target
+    here, there = (Counter(_CARRIED.findall(text)) for text in (source, target))
+    shared = [span for span, count in here.items() if count == there[span] == 1]
+    marks: dict[str, str] = dict(zip(shared, MARKS, strict=False))
+
+    def put(match: re.Match[str]) -> str:
+        span = str(match.group())
+        return marks.get(span, span)
+
+    return _CARRIED.sub(put, source), _CARRIED.sub(put, target)
+
+
+def bring_back(answer: str, spans: Sequence[str]) -> str | None:
+    """Return an answer with the spans in place of their marks; None where one is not there once."""
+    marks = MARKS[: len(spans)]
+    if Counter(_MARK.findall(answer)) != Counter(marks):
+        return None
+    return _MARK.sub(lambda match: spans[marks.index(match.group())], answer)
+
+
+def carrying(generate: Generate) -> Generate:
+    """Return what answers as ``generate`` does, numbers and addresses carried over.
+
+    A text none of whose answers has every mark once is answered as it stands, without any mark.
+    """
+
+    def answer(texts: Sequence[str], decoding: Decoding, best: int = 1) -> list[list[Hypothesis]]:
+        plans = [carry(text) for text in texts]
+        found = generate([text for text, _ in plans], decoding, best)
+        rows = []
+        for row, (_, spans) in zip(found, plans, strict=True):
+            whole = ((one, bring_back(one.text, spans)) for one in row)
+            rows.append([replace(one, text=text) for one, text in whole if text is not None])
+        lost = [i for i, row in enumerate(rows) if not row]
+        again = generate([texts[i] for i in lost], decoding, best) if lost else []
+        for i, row in zip(lost, again, strict=True):
+            rows[i] = [replace(one, text=_STRAY.sub("", one.text)) for one in row]
+        return rows
+
+    return answer

@@ -1,0 +1,104 @@
+"""Numbers and addresses are carried over a translation, whatever the model has learned of them."""
+
+import random
+
+import pytest
+
+import tinybert
+from small_writers import WORDS, writer_settings
+from tinybert.artifact import read_card
+from tinybert.distill import seq2seq_recipe
+from tinybert.distill.copied import with_carried
+from tinybert.errors import ConfigError
+from tinybert.pairs import load_pairs, load_saved_pairs
+from tinybert.runtime import Decoding
+from tinybert.runtime.carried import MARKS, bring_back, carry, carry_pair, carrying
+from tinybert.runtime.generation import Hypothesis
+from tinybert.ship.writer import evaluate_writer
+from tinybert.ship.writing import seq2seq
+
+A, B = MARKS[:2]
+
+
+def test_marks_stand_for_what_is_no_part_of_a_word():
+    assert carry("room 1102: mail joe@a.com, A380!") == (
+        f"room {A}: mail {B}, A380!",
+        ("1102", "joe@a.com"),
+    )
+    assert carry("在15:30见2人") == (f"在{A}见{B}人", ("15:30", "2"))
+    many = " ".join(map(str, range(20)))
+    marked, spans = carry(many)
+    assert spans == tuple(map(str, range(10)))
+    assert bring_back(marked, spans) == many
+    assert carry(f"a {A} 7") == (f"a {A} 7", ())
+
+
+def test_both_sides_of_a_pair_have_the_same_marks():
+    pair = carry_pair("3 of 1,000 saw 3 in 2020 at a@b.de", "bei a@b.de sahen 2020 drei von 1,000")
+    assert pair == (
+        f"3 of {A} saw 3 in {B} at {MARKS[2]}",
+        f"bei {MARKS[2]} sahen {B} drei von {A}",
+    )
+    assert carry_pair("no 7", "keine 8") == ("no 7", "keine 8")
+
+
+def test_an_answer_without_a_mark_is_asked_for_without_marks():
+    asked = []
+
+    def generate(texts, *_):
+        asked.append(list(texts))
+        words = {f"{A} cats": f"{A} Katzen", f"{A} dogs": "Hunde", "7 dogs": "7 Hunde", "x": "y"}
+        words |= {f"{A} {B}": f"{A} {A}", "1 2": f"eins {A} 2"}
+        return [[Hypothesis(words[text], -1.0)] for text in texts]
+
+    found = carrying(generate)(["5 cats", "7 dogs", "x", "1 2"], Decoding(), 1)
+    assert [row[0].text for row in found] == ["5 Katzen", "7 Hunde", "y", "eins 2"]
+    assert asked == [[f"{A} cats", f"{A} dogs", "x", f"{A} {B}"], ["7 dogs", "1 2"]]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    place = tmp_path_factory.mktemp("carried")
+    draw = random.Random(0)
+    lines = ["source\ttarget"]
+    for _ in range(320):
+        words = draw.choices([word for word in WORDS if word != "7"], k=2)
+        number = str(draw.randrange(100))
+        lines.append(
+            f"{words[0]} {number} {words[1]}\t{WORDS[words[0]]} {number} {WORDS[words[1]]}"
+        )
+    (place / "pairs.tsv").write_text("\n".join(lines))
+    more = {"data.path": str(place / "pairs.tsv"), "data.carried": True, "training.epochs": 2}
+    more |= {"teaching.epochs": 6}
+    return seq2seq(seq2seq_recipe.load(None, writer_settings(place, **more)), lambda _: None)
+
+
+def test_numbers_never_seen_survive(run):
+    card = read_card(run / "artifact")
+    assert card.generation["carried"] is True
+    model = tinybert.load(run / "artifact", threads=1)
+    texts = ["red 48213 cat", "sun 3.75 red", "cat joe@example.com dog", "red 7 blue"]
+    answers = model(texts)
+    for answer, span in zip(answers, ("48213", "3.75", "joe@example.com", "7"), strict=True):
+        assert span in answer
+    assert answers == [model([text])[0] for text in texts]
+    assert "48213" in "".join(model.stream("red 48213 cat"))
+    data = load_saved_pairs(run)
+    assert not any(mark in text for text in data.dev["source"] for mark in MARKS)
+    assert evaluate_writer(run / "artifact", data, "dev")["lost_numbers"] < 0.05
+    vocabulary = model._generate.tokenizer.vocabulary
+    assert set(MARKS) <= set(vocabulary)
+
+
+def test_marks_want_a_tokenizer_that_knows_them():
+    for more in ({"teacher.model": "m"}, {"teacher.bert": "b"}, {"task": "summarization"}):
+        with pytest.raises(ConfigError, match=r"data.carried is true; wanted a translator whose"):
+            seq2seq_recipe.load(None, {"data.carried": True} | more)
+
+
+def test_how_many_pairs_have_marks_is_said(tmp_path):
+    (tmp_path / "p.tsv").write_text("source\ttarget\na 1\tb 1\na 2\tb\nc\td 3\n")
+    data = with_carried(load_pairs(tmp_path / "p.tsv", task="translation", whole=True))
+    assert data.train["source"][0] == f"a {A}"
+    assert data.dev["source"][0] == "a 1"
+    assert data.notes[-1].startswith("1 pairs of train have numbers or addresses on both sides")
