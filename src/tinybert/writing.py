@@ -17,12 +17,21 @@ ArtifactArgument = Annotated[Path, typer.Argument(help="Folder written by seq2se
 TextsArgument = Annotated[list[str] | None, typer.Argument(help="Texts; else a file or stdin.")]
 FileFlag = Annotated[str | None, typer.Option(help="CSV, TSV, JSONL, text; - for stdin.")]
 FormatFlag = Annotated[str, typer.Option(help="plain, text, jsonl or csv.")]
-TextFlag = Annotated[str | None, typer.Option(help="Column of the text; source if not given.")]
+TextFlag = Annotated[str | None, typer.Option(help="Column of the text; source, or text.")]
 ThreadsFlag = Annotated[int | None, typer.Option(help="Threads; all cores if not given.")]
 BeamsFlag = Annotated[int | None, typer.Option(help="1 takes the likeliest word each time.")]
 PenaltyFlag = Annotated[float | None, typer.Option(help="Above 1 favors long answers.")]
 RepeatFlag = Annotated[int | None, typer.Option(help="No run of so many tokens comes twice.")]
 LongestFlag = Annotated[int | None, typer.Option(help="Longest answer for a piece, in tokens.")]
+RepetitionFlag = Annotated[
+    float | None, typer.Option(help="Above 1 makes words that were written less likely.")
+]
+TruncationFlag = Annotated[
+    bool | None,
+    typer.Option(
+        "--truncation/--windows", help="Summarize what fits of a long text, or all of it."
+    ),
+]
 StreamFlag = Annotated[bool, typer.Option("--stream", help="Show words as they are written.")]
 BestFlag = Annotated[int | None, typer.Option(help="Show so many answers, scores before them.")]
 
@@ -54,11 +63,14 @@ def _command(name: str, does: str) -> Callable[..., None]:
         length_penalty: PenaltyFlag = None,
         no_repeat: RepeatFlag = None,
         max_tokens: LongestFlag = None,
+        repetition_penalty: RepetitionFlag = None,
+        truncation: TruncationFlag = None,
         best: BestFlag = None,
         stream: StreamFlag = False,
     ) -> None:
         given = {"beams": beams, "length_penalty": length_penalty}
-        given |= {"no_repeat": no_repeat, "max_tokens": max_tokens}
+        given |= {"no_repeat": no_repeat, "max_tokens": max_tokens, "truncation": truncation}
+        given |= {"repetition_penalty": repetition_penalty}
         decoding = {name: value for name, value in given.items() if value is not None}
         model = _open(task, artifact, threads)
         if not stream and best is None:
@@ -119,17 +131,30 @@ def _write(
 ) -> None:
     """Answer texts, or the rows of a file or of standard input."""
     from tinybert.runtime import predict
-    from tinybert.runtime.rows import holds_table
 
     if not texts and file is None and waits():
         file = "-"
-    column = text or ("source" if file is not None and holds_table(file) else None)
     broken = predict(
-        model, texts or (), file=file, format=format, text_column=column, decoding=decoding
+        model,
+        texts or (),
+        file=file,
+        format=format,
+        text_column=text or _column(file),
+        decoding=decoding,
     )
     if broken:
         complain(f"{broken} rows could not be read; the others were answered")
         raise typer.Exit(1)
+
+
+def _column(file: str | None) -> str | None:
+    """Return which column of a table is read: ``source``, or ``text`` where that is missing."""
+    from tinybert.runtime.rows import columns_of, holds_table
+
+    if file is None or not holds_table(file):
+        return None
+    names = columns_of(file)
+    return "text" if "text" in names and "source" not in names else "source"
 
 
 WRITING: dict[Callable[..., None], tuple[str, ...]] = {

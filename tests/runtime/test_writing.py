@@ -320,8 +320,20 @@ def test_predict_and_commands(folders, translator, tmp_path):
     call = CliRunner().invoke
     done = call(app, ["translate", str(folders / "translation"), "the cat", "--beams", "1"])
     assert done.output == translator(["the cat"], beams=1)[0] + "\n"
-    done = call(app, ["summarize", str(folders / "summarization"), "the cat", "--stream"])
+    done = call(app, ["translate", str(folders / "translation"), "the cat\n\n  a red"])
+    assert done.output == translator(["the cat\n\n  a red"])[0] + "\n"
+    place = str(folders / "summarization")
+    done = call(app, ["summarize", place, "the cat", "--stream"])
     assert done.exit_code == 0
+    for name in ("a.csv", "a.tsv", "a.jsonl"):
+        table = '{"text": "the cat"}' if name == "a.jsonl" else "text\nthe cat\n"
+        (tmp_path / name).write_text(table)
+        done = call(app, ["summarize", place, "--file", str(tmp_path / name), "--truncation"])
+        assert (done.exit_code, len(done.stdout.splitlines())) == (0, 1)
+    done = call(app, ["translate", str(folders / "translation"), "a", "--truncation"])
+    assert done.exit_code == 2
+    done = call(app, ["summarize", place, "a", "--repetition-penalty", "0"])
+    assert done.stderr.endswith("repetition_penalty is 0.0; wanted a number above 0\n")
     done = call(app, ["summarize", str(folders / "translation"), "the cat"])
     assert (done.exit_code, done.stdout) == (2, "")
     wanted = "is for translation; wanted summarization; its command is `tinybert translate`\n"

@@ -14,7 +14,7 @@ from tinybert.errors import DataError
 from tinybert.runtime.session import Input
 from tinybert.text import lone_surrogate
 
-__all__ = ["Row", "holds_table", "read_rows"]
+__all__ = ["Row", "columns_of", "holds_table", "read_rows"]
 
 _UNREAD = (".parquet", ".gz", ".xz", ".bz2", ".zip", ".xlsx", ".xls", ".arrow", ".feather")
 _OBJECTS, _TABLES = (".jsonl", ".json"), (".csv", ".tsv")
@@ -32,6 +32,20 @@ class Row:
 def holds_table(name: str | Path) -> bool:
     """Whether a file of this name has columns: CSV, TSV, JSON Lines."""
     return Path(name).suffix.lower() in (*_OBJECTS, *_TABLES)
+
+
+def columns_of(path: str | Path) -> list[str]:
+    """Return the columns of a table by its first line; none where that cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            first = next((line for line in _decode(file) if line.text.strip()), None)
+        if first is None:
+            return []
+        if Path(path).suffix.lower() in _OBJECTS:
+            return list(json.loads(first.text))
+        return next(csv.reader([first.text], delimiter="\t" if str(path).endswith(".tsv") else ","))
+    except (OSError, ValueError, TypeError, csv.Error):
+        return []
 
 
 def read_rows(stream: Iterable[bytes], name: str, columns: tuple[str, ...]) -> Iterator[Row]:

@@ -78,9 +78,9 @@ def predict(
         out: Where answers go; standard output if None.
         format: ``text`` (tab-separated), ``jsonl`` or ``csv``; each answer carries its line. A
             written text is one line in ``text`` and ``csv`` and as it is in ``jsonl``; ``plain``
-            is for such texts, which then stand alone, a line each. Of a
-            model that tags, ``text`` and ``csv`` have a line for each entity, and none for a text
-            without any.
+            is for such texts, which then stand alone, a line each (those given here with the lines
+            they have). Of a model that tags, ``text`` and ``csv`` have a line for each entity, and
+            none for a text without any.
         text_column, text2_column: Columns of a table; None takes ``text`` and ``text2``, of a model
             that finds answers ``question`` and ``context``.
         threads, batch_size, precision: As for ``load``.
@@ -118,7 +118,8 @@ def predict(
             )
             rows = read_rows(stream, str(file), columns)
         name = str(file or "argument")
-        return write_rows(model, rows, out or sys.stdout, format, name, complain, answer)
+        to = out or sys.stdout
+        return write_rows(model, rows, to, format, name, complain, answer, whole=file is None)
 
 
 def _check_request(texts: Sequence[str], file: str | Path | None, format: str) -> None:
@@ -148,17 +149,20 @@ def write_rows(
     name: str,
     complain: Callable[[str], None],
     answer: Callable[[list[Any]], Iterable[Any]] | None = None,
+    *,
+    whole: bool = False,
 ) -> int:
     """Answer rows in chunks and write each answer as soon as its chunk is done.
 
-    ``answer`` stands for a call of the model with settings of its own.
+    ``answer`` stands for a call of the model with settings of its own. ``whole`` leaves the lines
+    of written texts as they are in ``plain``.
 
     Returns:
         How many rows were bad.
     """
     bad = 0
     source = iter(rows)
-    write = _writer(model, out, format)
+    write = _writer(model, out, format, whole=whole)
     while chunk := list(islice(source, _CHUNK)):
         good = [row for row in chunk if row.value is not None]
         ask: Callable[[list[Any]], Iterable[Any]] = answer or model
@@ -226,7 +230,7 @@ def _given(texts: Sequence[str], pair: bool) -> Iterator[Row]:
         yield Row(i // 2 + 1, (texts[i], texts[i + 1]))
 
 
-def _writer(model: Model, out: TextIO, format: str) -> Callable[[Row, Any], None]:
+def _writer(model: Model, out: TextIO, format: str, *, whole: bool) -> Callable[[Row, Any], None]:
     """Return what writes one answer."""
     if format == "csv":
         table = csv.writer(out, lineterminator="\n")
@@ -238,7 +242,7 @@ def _writer(model: Model, out: TextIO, format: str) -> Callable[[Row, Any], None
             out.write(json.dumps(record, ensure_ascii=False) + "\n")
             return
         if format == "plain":
-            out.write(_cells(answer)[0] + "\n")
+            out.write((answer if whole else " ".join(answer.splitlines())) + "\n")
             return
         for cells in map(_cells, answer if isinstance(answer, list) else [answer]):
             if format == "csv":
