@@ -9,7 +9,7 @@ from datasets import Dataset
 from tinybert.artifact import VALUED
 from tinybert.asked import select_questions
 from tinybert.errors import DataError
-from tinybert.labels import by_name, encode, label_names, merge_columns
+from tinybert.labels import by_name, encode, label_names, merge_columns, share_relevance
 from tinybert.soft_labels import check_soft
 from tinybert.sources import (
     Columns,
@@ -86,6 +86,16 @@ def choose_columns(
     return columns, task
 
 
+def _note_sets(names: Sequence[str], kind: str, separator: str, notes: list[str]) -> None:
+    """Note classes that look like sets of other classes."""
+    sets = [name for name in names if separator in name and {*name.split(separator)} <= {*names}]
+    if kind == "classification" and sets:
+        notes.append(
+            f"labels such as `{sets[0]}` are taken for classes of their own; if a text may carry "
+            "several labels, give --task multilabel"
+        )
+
+
 def learnable(
     raw: dict[str, Dataset],
     columns: Columns,
@@ -134,8 +144,10 @@ def learnable(
         rows = {name: _select(split, columns, origins[name]) for name, split in raw.items()}
         for name, split in rows.items() if kind not in VALUED else ():
             check_soft(split["label"], split["line"], origins[name], several=kind == "multilabel")
+        rows = share_relevance(rows, notes) if kind == "ranking" else rows
         names = list(labels)
         names = names or label_names(raw["train"], columns.label, kind, source, separator)
+        _note_sets(names, kind, separator, notes)
         rows = {n: by_name(row, raw[n].features[columns.label], names) for n, row in rows.items()}
         splits = {
             name: encode(

@@ -186,10 +186,22 @@ def _read_pairs(path: Path, given: str | None, task: str, columns: Mapping[str, 
     return load_pairs(given, task=task, whole=Path(given).is_file(), **names)
 
 
+def _embeds(path: Path) -> bool:
+    """Whether an artifact gives vectors."""
+    from tinybert.artifact import CARD, read_card
+
+    return (path / CARD).is_file() and read_card(path).task == "embedding"
+
+
 def _run_of(path: Path) -> Path:
     """Return the run that a folder lies in."""
     run = path.resolve().parent
     if not (run / "data").is_dir():
+        if _embeds(path):
+            raise ConfigError(
+                f"{path} gives vectors, which are measured on pairs with a number; name such data "
+                "with --data"
+            )
         raise ConfigError(f"{path} lies in no run; name the data with --data")
     return run
 

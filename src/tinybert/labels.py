@@ -15,9 +15,23 @@ from tinybert.artifact import VALUED, WRITTEN
 from tinybert.errors import DataError, near_miss
 from tinybert.soft_labels import SOFT, named, read_soft, shares
 
-__all__ = ["TASKS", "by_name", "choose_task", "encode", "label_names", "merge_columns"]
+__all__ = [
+    "TASKS",
+    "by_name",
+    "choose_task",
+    "encode",
+    "label_names",
+    "merge_columns",
+    "share_relevance",
+]
 
 TASKS = tuple(task for task in _SHIPPED if task not in ("embedding", *WRITTEN))
+_ALSO_CALLED = {
+    **dict.fromkeys(("ner", "pos", "token-classification"), "tagging"),
+    **dict.fromkeys(("qa", "squad", "question-answering"), "answering"),
+    **dict.fromkeys(("rerank", "reranking", "text-ranking"), "ranking"),
+    **dict.fromkeys(("sts", "similarity"), "regression"),
+}
 _MOST_NAMES = 50
 _NONE = "-1"  # what published data sets write where a label is not told
 _LISTS = hf.List(hf.Value("string"))
@@ -40,11 +54,14 @@ def choose_task(values: Sequence[Any], task: str) -> str:
         raise DataError(
             f"task is `{task}`: such a student is made by `tinybert seq2seq --task {task}`"
         )
+    if task == "embedding":
+        raise DataError("task is `embedding`: such a student is made by `tinybert embed`")
     if task != "auto":
         known = (*TASKS, "auto", *benchmarks.NAMES)
+        meant = _ALSO_CALLED.get(task.lower())
         raise DataError(
             f"task is `{task}`; wanted {', '.join(TASKS)}, auto, or a task by name such as "
-            f"glue/mrpc{near_miss(task, known)}"
+            "glue/mrpc" + (f"; did you mean `{meant}`?" if meant else near_miss(task, known))
         )
     given = [v for v in values if v not in (None, "")]
     if given and all(isinstance(v, list) for v in given):
@@ -275,6 +292,28 @@ def _known(
             f"{sum(strangers.values())} {name} rows of classes that train lacks left out: {listed}"
         )
     return kept
+
+
+def share_relevance(rows: Mapping[str, Dataset], notes: list[str]) -> dict[str, Dataset]:
+    """Divide relevance in grades, as 0 to 3, by the highest grade; other values stay.
+
+    Args:
+        rows: Splits by name, column ``label``.
+        notes: Told of it.
+    """
+    values = {name: [_number(value) for value in split["label"]] for name, split in rows.items()}
+    flat = [value for own in values.values() for value in own]
+    whole = all(value is not None and value >= 0 and value == int(value) for value in flat)
+    top = max((value for value in flat if value is not None), default=0.0) if whole else 0.0
+    if top <= 1:
+        return dict(rows)
+    notes.append(f"relevance is in grades up to {top:g}: each is divided by {top:g}")
+    return {
+        name: split.remove_columns("label").add_column(
+            "label", [value / top for value in values[name] if value is not None]
+        )
+        for name, split in rows.items()
+    }
 
 
 def _unlabelled(split: Dataset, name: str, notes: list[str]) -> Dataset:

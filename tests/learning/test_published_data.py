@@ -64,7 +64,8 @@ def test_answers_known_to_stand_elsewhere_are_mended(tmp_path):
         {"id": str(n), "question": "谁?", "answers": [{"text": "张三", "answer_start": start}]}
         for n, start in enumerate((0, 3, -1))
     ]
-    file = {"version": "1", "data": [{"paragraphs": [{"context": "张三来了。", "qas": asked}]}]}
+    contexts = [{"context": f"张三来了{end}", "qas": asked} for end in "。！？"]
+    file = {"version": "1", "data": [{"paragraphs": contexts}]}
     (tmp_path / "train.json").write_text(json.dumps(file))
     found = data.load(tmp_path, task="clue/cmrc2018")
     assert {tuple(row[0]) for row in [*found.train["label"], *found.dev["label"]]} == {(0, 2)}
@@ -103,6 +104,20 @@ def test_a_model_is_measured_by_a_task_s_official_metric(tmp_path, monkeypatch):
         tmp_path, str(path), task="glue/mrpc", text=None, text2=None, label=None
     )
     assert (found.metric, found.pair, len(found.dev)) == ("f1", True, 6)
+
+
+def test_what_else_tasks_are_called(tmp_path):
+    path = tmp_path / "a.csv"
+    names = ("a", "b", "a|b")
+    path.write_text("text,label\n" + "".join(f"t {i},{names[i % 3]}\n" for i in range(30)))
+    for task, message in (("ner", "mean `tagging`"), ("QA", "mean `answering`")):
+        with pytest.raises(DataError, match=message):
+            data.load(path, task=task)
+    with pytest.raises(DataError, match="such a student is made by `tinybert embed`"):
+        data.load(path, task="embedding")
+    sets = "labels such as `a|b` are taken for classes of their own"
+    assert any(note.startswith(sets) for note in data.load(path).notes)
+    assert not any("a|b" in note for note in data.load(path, task="multilabel").notes)
 
 
 def test_words_of_grammar_and_capitals_have_no_synonyms(tmp_path):

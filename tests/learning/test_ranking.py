@@ -62,7 +62,8 @@ def test_passages_of_a_query_stay_together(tmp_path):
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"query": "q", "passage": "p", "label": 3}, "line 2: relevance is 3; wanted 0 to 1"),
+        ({"query": "q", "passage": "p", "label": 3.5}, "line 2: relevance is 3.5; wanted 0 to 1"),
+        ({"query": "q", "passage": "p", "label": -2}, "line 2: relevance is -2; wanted 0 to 1"),
         ({"query": "q", "passage": "p", "label": None}, "line 2: target is None; wanted a finite"),
     ],
 )
@@ -70,6 +71,13 @@ def test_relevance_is_a_share(tmp_path, row, message):
     rows = [{"query": "q", "passage": "o", "label": 1}, row]
     with pytest.raises(DataError, match=message):
         data_room.load(write(tmp_path / "rows.jsonl", rows), task="ranking")
+
+
+def test_grades_are_divided_by_the_highest(tmp_path):
+    rows = [{"query": f"q{i}", "passage": f"p{i}", "label": i % 4} for i in range(20)]
+    found = data_room.load(write(tmp_path / "rows.jsonl", rows), task="ranking")
+    assert {*found.train["label"], *found.dev["label"]} == {0, 1 / 3, 2 / 3, 1}
+    assert "relevance is in grades up to 3: each is divided by 3" in found.notes
 
 
 def test_ranking_wants_pairs(tmp_path):
