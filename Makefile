@@ -23,7 +23,7 @@ help:
 	@echo "make fuzz   damaged files and wild ids for the engine, under AddressSanitizer"
 	@echo "make arm    the engine built for 64-bit ARM, emulated, against this processor's answers"
 	@echo "make bench  measure start-up and quality (DATA=DIR adds SST-2), refresh the tables"
-	@echo "make docs   refresh the tables of the READMEs"
+	@echo "make docs   refresh the tables of the READMEs and the reference"
 
 demo: $(READY)
 	$(BIN)/tinybert demo --out $(OUT)
@@ -56,6 +56,7 @@ bench: $(DEV)
 
 docs: $(DEV)
 	$(BIN)/python bench/tables.py
+	$(BIN)/python docs/make_reference.py
 
 $(VENV)/bin/pip:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is wanted")'
