@@ -1,5 +1,6 @@
 """The four sources of words for new texts, against plain loops; bad files are named."""
 
+import gzip
 import json
 
 import numpy as np
@@ -145,6 +146,16 @@ def vector_file(path, words, *, header=False, end="\n", size=5):
     lines += [" ".join([w, *map(str, row)]) for w, row in zip(words, matrix, strict=True)]
     path.write_text(end.join(lines) + end)
     return matrix
+
+
+def test_vectors_with_tabs_and_packed_ones(tmp_path):
+    vector_file(tmp_path / "v.txt", ["a", "b", "c"])
+    lines = (tmp_path / "v.txt").read_text()
+    with gzip.open(tmp_path / "t.txt.gz", "wt") as file:
+        file.write(lines.replace(" ", "\t", 1).replace(" ", "\t"))
+    wanted = vector_neighbors(tmp_path / "v.txt", ["a"], 2)
+    assert vector_neighbors(tmp_path / "t.txt.gz", ["a"], 2) == wanted
+    assert set(wanted["a"]) == {"b", "c"}
 
 
 @pytest.mark.parametrize(("header", "end"), [(False, "\n"), (True, " \n"), (True, "\r\n")])

@@ -13,7 +13,8 @@ import tinybert
 from tinybert import checkpoint, embedding
 from tinybert import tinybert as module
 from tinybert.checkpoint import layer_counts
-from tinybert.errors import ArtifactError, ConfigError, ShapeError
+from tinybert.distill.published import read_config
+from tinybert.errors import ArtifactError, ConfigError, ShapeError, UnsupportedModelError
 from tinybert_models import SEARCH, ids, make, make_pair
 
 
@@ -155,6 +156,14 @@ def test_lists_are_no_tensors():
         make()([[4, 5]])
     with pytest.raises(ShapeError, match="src_pad_mask is a list; wanted a tensor"):
         make()(ids(1, 2), src_pad_mask=[[False, True]])
+
+
+def test_its_folder_is_told_from_one_of_transformers(tmp_path):
+    make().save_pretrained(tmp_path)
+    with pytest.raises(
+        UnsupportedModelError, match=r"holds a tinybert.TinyBERT, which `TinyBERT.f"
+    ):
+        read_config(tmp_path)
 
 
 def test_no_decoder_no_target():

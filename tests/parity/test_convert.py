@@ -161,6 +161,7 @@ def test_convert_leaves_out_a_head_behind_a_relu(tmp_path):
     assert not has_head(place)
     assert (
         said[0] == "left out: classifier.weight, classifier.bias, fit_dense.weight, fit_dense.bias"
+        " (a classifier behind a ReLU, which no head of Transformers has)"
     )
     save_file(tensors, source / "model.safetensors")
     assert not has_head(source)

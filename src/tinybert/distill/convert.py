@@ -18,6 +18,7 @@ from tinybert.distill.published import (
     BROKEN,
     brief,
     holds_classifier,
+    left_out,
     read_config,
     reason,
     write_tokenizer,
@@ -71,7 +72,7 @@ def convert(folder: str | Path, to: str | Path, say: Callable[[str], None] = pri
         write_tokenizer(source, config, partial)
         fresh = load_report(partial).fresh
     if extra:
-        say(f"left out: {brief(extra)}")
+        say(f"left out: {left_out(extra)}")
     if missing := [name for name in fresh if name.startswith(f"{layout.base}.")]:
         say(f"missing, made anew when the model is loaded: {brief(missing)}")
     return target

@@ -31,6 +31,7 @@ __all__ = [
     "Loaded",
     "brief",
     "holds_classifier",
+    "left_out",
     "open_classifier",
     "read_config",
     "reason",
@@ -76,8 +77,16 @@ class Loaded:
     def __str__(self) -> str:
         """Return both lists as one line; empty where the checkpoint fits exactly."""
         new = dict.fromkeys(name.rpartition(".")[0] for name in self.fresh)
-        lists = {"left out": brief(self.extra), "new": ", ".join(new)}
+        lists = {"left out": left_out(self.extra), "new": ", ".join(new)}
         return "; ".join(f"{what}: {names}" for what, names in lists.items() if names)
+
+
+def left_out(names: Iterable[str]) -> str:
+    """Name weights that a model has no place for, and why not, where it looks as if it had."""
+    full = list(names)
+    official = {name.partition(".")[0].rstrip("s") for name in full}
+    why = " (a classifier behind a ReLU, which no head of Transformers has)"
+    return brief(full) + (why if {"classifier", "fit_dense"} <= official else "")
 
 
 def brief(names: Iterable[str]) -> str:
@@ -136,6 +145,7 @@ def read_config(place: str | Path, names: Iterable[str] | None = None, **setting
         UnsupportedModelError: Not a config, or neither it nor the weights say what the model is.
     """
     path = Path(place) / "config.json"
+    values: Any = None
     try:
         values = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
         if not isinstance(values, dict | None):
@@ -146,7 +156,7 @@ def read_config(place: str | Path, names: Iterable[str] | None = None, **setting
         return AutoConfig.for_model(**values | settings)
     except BROKEN as error:
         what = path if path.is_file() else f"{place} is no model folder here, and its config"
-        if values and values.get("model_type") == MODEL_TYPE:
+        if isinstance(values, dict) and values.get("model_type") == MODEL_TYPE:
             raise UnsupportedModelError(
                 f"{place} holds a tinybert.TinyBERT, which `TinyBERT.from_pretrained` reads in "
                 "Python; wanted a model of Transformers"

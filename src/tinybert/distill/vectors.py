@@ -29,8 +29,9 @@ def vector_neighbors(
     whose cosines with them are computed.
 
     Args:
-        path: Each line a word and D numbers, separated by spaces; word2vec's first line, the number
-            of words and D, may be there or not. A word may hold spaces.
+        path: Each line a word and D numbers, spaces or tabs between; word2vec's first line, the
+            number of words and D, may be there or not. A word may hold spaces. ``.gz`` and ``.xz``
+            are unpacked.
         texts: The texts; of Chinese, words of up to six characters are looked for everywhere.
         count: K, neighbors a word.
 
@@ -110,7 +111,7 @@ def _blocks(file: Path, wanted: set[str] | None = None) -> Iterator[tuple[list[s
     numbers: list[list[float]] = []
     size = 0
     for line, text in decoded_lines(file):
-        parts = text.rstrip(" \r\n").split(" ")
+        parts = text.rstrip(" \t\r\n").replace("\t", " ").split(" ")
         if line == 1 and len(parts) == 2 and all(part.isdigit() for part in parts):
             size = int(parts[1])
             continue
