@@ -240,7 +240,7 @@ def check_target(to: str | Path, *, holds: str = CARD, called: str = "artifact")
         raise ConfigError(f"{to} is a file; wanted a folder to write")
     if target.is_dir() and any(target.iterdir()) and not (target / holds).is_file():
         raise ConfigError(f"{to} is not empty and holds no {called}; choose another folder")
-    if os.path.ismount(target) or target == Path.cwd():
+    if target.is_dir() and (os.path.ismount(target) or target.samefile(os.curdir)):
         raise ConfigError(f"{to} cannot be replaced as a whole; wanted a folder in it")
 
 
