@@ -12,6 +12,7 @@ from transformers import ElectraConfig, PreTrainedModel
 from tinybert.errors import ConfigError
 from tinybert.heads import auto_class, head_of
 from tinybert.layout import Layout, layout_of
+from tinybert.vocabulary import FROM_PADDING
 
 __all__ = ["Tokens", "check_bits", "check_width", "factorize"]
 
@@ -152,7 +153,7 @@ def _tables(layout: Layout, model: PreTrainedModel) -> _Tables:
     found = {name: part.detach().float() for name, part in encoder.named_parameters()}
     words = found["embeddings.word_embeddings.weight"]
     places = found["embeddings.position_embeddings.weight"]
-    if "roberta" in str(config.model_type):
+    if config.model_type in FROM_PADDING:
         places = places[int(config.pad_token_id or 0) + 1 :]
     types = found.get("embeddings.token_type_embeddings.weight", torch.zeros_like(words[:1]))
     tasks = found.get("embeddings.task_type_embeddings.weight")

@@ -11,7 +11,29 @@ import numpy.typing as npt
 
 from tinybert.errors import ConfigError, UnsupportedModelError
 
-__all__ = ["Cut", "cut_for", "cut_rows", "cut_to_size", "cut_vocabulary", "renumber_config"]
+__all__ = [
+    "FROM_PADDING",
+    "Cut",
+    "cut_for",
+    "cut_rows",
+    "cut_to_size",
+    "cut_vocabulary",
+    "renumber_config",
+]
+
+# Architectures that count positions from the id of padding on.
+FROM_PADDING = (
+    "camembert",
+    "data2vec-text",
+    "ibert",
+    "longformer",
+    "mpnet",
+    "roberta",
+    "roberta-prelayernorm",
+    "xlm-roberta",
+    "xlm-roberta-xl",
+    "xmod",
+)
 
 
 @dataclass(frozen=True)
@@ -167,7 +189,7 @@ def renumber_config(config: Mapping[str, Any], cut: Cut, name: object) -> dict[s
         if key.endswith("_token_id") and isinstance(value, int):
             found[key] = cut.new_ids.get(value, value)
     pad = config.get("pad_token_id")
-    if "roberta" in str(config.get("model_type")) and cut.new_ids.get(pad or 0) != pad:
+    if config.get("model_type") in FROM_PADDING and cut.new_ids.get(pad or 0) != pad:
         raise UnsupportedModelError(
             f"{name} counts positions from its padding token's id, {pad}, which would change"
         )

@@ -29,6 +29,7 @@ from tinybert.heads import answers_of, head_of
 from tinybert.spans import READING, Reading, Window, answer_rows, cut_windows
 from tinybert.tags import word_logits
 from tinybert.text import Aligned, Tokenizer, pad_batch
+from tinybert.vocabulary import FROM_PADDING
 
 __all__ = [
     "MINILM",
@@ -46,7 +47,6 @@ _KINDS = {
     "word": "token classifier",
     "span": "model that answers questions",
 }
-_COUNT_FROM_2 = ("roberta", "xlm-roberta", "camembert", "mpnet")  # their positions
 _SAFE = "model.safetensors"
 _PICKLED = "pickled weights are not read, since a pickle can run code"
 _MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -182,7 +182,7 @@ def save_tokenizer(model: str | Path, folder: str | Path) -> None:
 def longest_input(config: Any) -> int:
     """Return the most tokens a model can take, special tokens included."""
     positions = int(getattr(config, "max_position_embeddings", 512))
-    return positions - 2 * (getattr(config, "model_type", "") in _COUNT_FROM_2)
+    return positions - 2 * (getattr(config, "model_type", "") in FROM_PADDING)
 
 
 def batches_by_length(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
