@@ -5,7 +5,7 @@ import random
 import pytest
 
 import tinybert
-from small_writers import WORDS, writer_settings
+from small_writers import WORDS, save_random_writer, writer_settings
 from tinybert.artifact import read_card
 from tinybert.distill import seq2seq_recipe
 from tinybert.distill.copied import with_carried
@@ -68,9 +68,12 @@ def run(tmp_path_factory):
             f"{words[0]} {number} {words[1]}\t{WORDS[words[0]]} {number} {WORDS[words[1]]}"
         )
     (place / "pairs.tsv").write_text("\n".join(lines))
-    more = {"data.path": str(place / "pairs.tsv"), "data.carried": True, "training.epochs": 2}
-    more |= {"teaching.epochs": 6}
+    more = carried_pairs(place) | {"training.epochs": 2, "teaching.epochs": 6}
     return seq2seq(seq2seq_recipe.load(None, writer_settings(place, **more)), lambda _: None)
+
+
+def carried_pairs(place):
+    return {"data.path": str(place / "pairs.tsv"), "data.carried": True}
 
 
 def test_numbers_never_seen_survive(run):
@@ -90,8 +93,26 @@ def test_numbers_never_seen_survive(run):
     assert set(MARKS) <= set(vocabulary)
 
 
+def test_another_student_of_a_teacher_that_knows_marks(run, tmp_path):
+    settings = writer_settings(tmp_path, **carried_pairs(run.parent))
+    settings |= {"teacher.model": str(run / "teacher"), "training.epochs": 3}
+    again = seq2seq(seq2seq_recipe.load(None, settings), lambda _: None)
+    answers = tinybert.load(again / "artifact", threads=1)(["red 48213 cat", "red 7 blue"])
+    assert "48213" in answers[0]
+    assert "7" in answers[1]
+
+
+def test_a_named_teacher_without_marks_is_refused(run, tmp_path):
+    plain = save_random_writer(tmp_path / "plain")
+    settings = writer_settings(tmp_path, **carried_pairs(run.parent))
+    recipe = seq2seq_recipe.load(None, settings | {"teacher.model": str(plain)})
+    with pytest.raises(ConfigError, match=r"tokenizer of `.*plain-model` knows no marks; wanted"):
+        seq2seq(recipe, lambda _: None)
+    assert not (tmp_path / "run").exists()
+
+
 def test_marks_want_a_tokenizer_that_knows_them():
-    for more in ({"teacher.model": "m"}, {"teacher.bert": "b"}, {"task": "summarization"}):
+    for more in ({"teacher.bert": "b"}, {"task": "summarization"}):
         with pytest.raises(ConfigError, match=r"data.carried is true; wanted a translator whose"):
             seq2seq_recipe.load(None, {"data.carried": True} | more)
 

@@ -36,6 +36,7 @@ from tinybert.distill.writer_vocabulary import (
     with_prefix,
 )
 from tinybert.distill.writers import (
+    check_marks,
     check_sizes,
     force_token,
     load_writer,
@@ -258,12 +259,19 @@ def _measure(
 
 
 def _check_vocabulary(recipe: Seq2SeqRecipe, sources: list[str], targets: list[str]) -> None:
-    """Refuse a student's vocabulary that cannot be cut, before a run's folder is begun."""
-    if recipe.student.vocabulary is None or (Path(recipe.out) / "stages" / "vocabulary").is_dir():
+    """Refuse a vocabulary without marks, or that cannot be cut, before a run's folder is begun."""
+    given = recipe.teacher.model if recipe.data.carried else None
+    size = recipe.student.vocabulary
+    if (Path(recipe.out) / "stages" / "vocabulary").is_dir():
+        size = None
+    if given is None and size is None:
         return
     with TemporaryDirectory() as place:
         write_vocabulary(recipe, sources, targets, Path(place))
-        check_vocabulary(recipe.student.vocabulary, Path(place))
+        if given is not None:
+            check_marks(given, Path(place))
+        if size is not None:
+            check_vocabulary(size, Path(place))
 
 
 def _own_words(

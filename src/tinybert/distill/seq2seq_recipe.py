@@ -226,12 +226,12 @@ class Seq2SeqRecipe(RunSettings):
 
     @model_validator(mode="after")
     def _knows_marks(self) -> Self:
-        """Refuse marks that a tokenizer does not know, or that stand for nothing."""
-        given = self.teacher.model or self.teacher.bert
-        if self.data.carried and (given or self.task != "translation"):
+        """Refuse marks that a BERT's tokenizer does not know, or that stand for nothing."""
+        bert = self.teacher.bert
+        if self.data.carried and (bert or self.task != "translation"):
             raise ValueError(
                 "data.carried is true; wanted a translator whose teacher is trained here, with a "
-                f"tokenizer of its own{f', not that of `{given}`' if given else ''}"
+                f"tokenizer of its own{f', not that of `{bert}`' if bert else ''}"
             )
         return self
 

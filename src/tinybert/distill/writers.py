@@ -33,6 +33,7 @@ from tinybert.subwords import join_words, train_tokenizer
 from tinybert.text import Tokenizer
 
 __all__ = [
+    "check_marks",
     "check_sizes",
     "copy_vocabulary",
     "force_token",
@@ -191,6 +192,20 @@ def open_vocabulary(folder: Path, limits: tuple[int, int]) -> tuple[Tokenizer, T
         Tokenizer(folder, max_length=limits[0], literal=True),
         Tokenizer(target, max_length=limits[1], literal=True),
     )
+
+
+def check_marks(model: str, folder: Path) -> None:
+    """Refuse a teacher's vocabulary that has no marks for numbers (see ``runtime.carried``).
+
+    Raises:
+        ConfigError: It has none.
+    """
+    for tokenizer in open_vocabulary(folder, (4, 4)):
+        if not set(MARKS) <= set(tokenizer.vocabulary):
+            raise ConfigError(
+                f"data.carried is true and the tokenizer of `{model}` knows no marks; wanted the "
+                "teacher of a run with data.carried, or one that is trained here"
+            )
 
 
 def _copy_files(place: Path, folder: Path) -> None:
