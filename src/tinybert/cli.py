@@ -56,10 +56,7 @@ OpenFlag = Annotated[
 
 
 @app.command(
-    epilog=examples(
-        "tinybert demo",
-        "tinybert demo --language zh --out runs/demo-zh --no-open",
-    )
+    epilog=examples("tinybert demo", "tinybert demo --language zh --out runs/demo-zh --no-open")
 )
 def demo(
     language: Annotated[str, typer.Option(help="en or zh.")] = "en",
@@ -318,6 +315,7 @@ def evaluate(
     rows = read_data(path, data, **columns, source=source, target=target, task=task)
     about: dict[str, Any] = {"max_length": max_length, "target_token": target_token}
     show(run_evaluate(path, rows, split, **about, record=data is None))
+    console.show_signatures(rows, split)
 
 
 @app.command(

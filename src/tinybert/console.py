@@ -22,6 +22,7 @@ __all__ = [
     "shipped_model",
     "show",
     "show_report",
+    "show_signatures",
     "speak_utf8",
     "waits",
 ]
@@ -245,3 +246,12 @@ def show(found: Mapping[str, Any], indent: str = "") -> None:
         else:
             shown = f"{value:.4f}" if isinstance(value, float) else value
             print(f"{indent}{name:<{24 - len(indent)}} {shown}")
+
+
+def show_signatures(rows: Any, split: str) -> None:
+    """Print how BLEU and chrF of pairs were computed; of labelled texts nothing."""
+    from tinybert import text_metrics
+    from tinybert.pairs import PairData
+
+    if isinstance(rows, PairData):
+        show({"signatures": text_metrics.signatures(list(rows.splits()[split]["references"]))})

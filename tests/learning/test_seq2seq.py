@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shutil
 from dataclasses import replace
 
@@ -253,6 +254,7 @@ def test_commands(run):
     call = CliRunner().invoke
     done = call(app, ["evaluate", str(run / "artifact"), "--split", "dev"])
     assert done.output.startswith("bleu")
+    assert re.search(r"signatures\n  bleu +nrefs:1\|case:mixed\|\S*tok:\S+\n  chrf", done.output)
     done = call(app, ["verify", str(run / "artifact"), "--max-drop", "0.05"])
     assert "same_answers" in done.output
     assert read_card(run / "artifact").parity["passed"]
