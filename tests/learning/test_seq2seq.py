@@ -58,7 +58,7 @@ def test_the_recipes_pace_reaches_the_training(tmp_path, monkeypatch):
     with pytest.raises(StopError):
         seq2seq(seq2seq_recipe.load(None, writer_settings(tmp_path, **more)), lambda _: None)
     pace = {"learning_rate": 8e-3, "batch_size": 16, "warmup": 0.2, "seed": 3, "bf16": False}
-    pace |= {"decay": "inverse_sqrt", "average": 2, "patience": 7}
+    pace |= {"decay": "inverse_sqrt", "average": 2, "patience": 7, "beta2": 0.98}
     assert seen == [(Schedule(epochs=8, **pace), "chrf")]
 
 

@@ -334,6 +334,7 @@ def _train(
             decay="inverse_sqrt",
             average=settings.average,
             patience=settings.patience,
+            beta2=settings.beta2,
         ),
         evaluate=measure,
         keep_best=MAIN[data.task],

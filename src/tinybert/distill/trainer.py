@@ -69,6 +69,7 @@ class Schedule:
             than what would be taken without; 1 does not try.
         patience: Stop after so many measurements without a better one; None trains to the end.
             Those whose ``distinct`` says that most answers are alike do not count.
+        beta2: How much of the mean of squared gradients each step keeps.
     """
 
     learning_rate: float
@@ -82,6 +83,7 @@ class Schedule:
     decay: str = "linear"
     average: int = 1
     patience: int | None = None
+    beta2: float = 0.999
 
 
 def schedule_of(stage: Any, recipe: Any, **more: Any) -> Schedule:
@@ -184,6 +186,7 @@ def _arguments(
     found = TrainingArguments(
         output_dir=str(place),
         learning_rate=schedule.learning_rate,
+        adam_beta2=schedule.beta2,
         per_device_train_batch_size=schedule.batch_size,
         warmup_steps=schedule.warmup,
         seed=schedule.seed,
