@@ -219,8 +219,9 @@ def write_atomic(path: str | Path, content: bytes) -> None:
 
 def card_beside(model: str | Path) -> Card | None:
     """Return the card of the run's artifact where a model lies in a run that has one."""
-    artifact = Path(model).resolve().parent / "artifact"
-    return read_card(artifact) if (artifact / CARD).is_file() else None
+    run = Path(model).resolve().parent
+    whole = (run / "run.json").is_file() and (run / "artifact" / CARD).is_file()
+    return read_card(run / "artifact") if whole else None
 
 
 def check_target(to: str | Path, *, holds: str = CARD, called: str = "artifact") -> None:

@@ -152,16 +152,33 @@ def read_data(path: Path, given: str | None, **columns: Any) -> Any:
         return _read_pairs(path, given, task, columns)
     for name in ("source", "target"):
         columns.pop(name, None)
-    from tinybert import data
+    from tinybert import benchmarks, data
 
+    task, labels = _answers_of(path) if given or named else ("auto", ())
+    if published:
+        benchmarks.find(published)
+    elif named:
+        task = _agreed(path, named, task)
     if given is not None and Path(given).is_file():
-        task, labels = _answers_of(path)
         names: dict[str, Any] = {name: columns.get(name) for name in ("text", "text2", "label")}
         names["label_separator"] = columns.get("label_separator", "|")
-        return data.load_rows(given, task=published or task, labels=labels, **names)
-    if given is not None:
-        return data.load(given, task=published or _answers_of(path)[0], **columns)
+        rows = data.load_rows(given, task=published or task, labels=labels, **names)
+        for note in rows.notes:
+            print(note, file=sys.stderr)
+        return rows
+    if given is not None or published:
+        return data.load(given, task=published or task, **columns)
     return data.load_saved(_run_of(path))
+
+
+def _agreed(path: Path, named: str, own: str) -> str:
+    """Return the task that was named, or refuse it: the model is for another."""
+    from tinybert.artifact import CARD
+    from tinybert.heads import head_for
+
+    if named != own and ((path / CARD).is_file() or head_for(named) != head_for(own)):
+        raise ConfigError(f"task is `{named}`; {path} is for {own}")
+    return named
 
 
 def _writes(path: Path, task: str | None) -> str | None:
@@ -170,9 +187,11 @@ def _writes(path: Path, task: str | None) -> str | None:
 
     if (path / CARD).is_file():
         own = read_card(path).task
+        if own in WRITTEN and task not in (None, own):
+            raise ConfigError(f"task is `{task}`; {path} is for {own}")
         return own if own in WRITTEN else None
     if task is not None:
-        return task
+        return task if task in WRITTEN else None
     saved = path.resolve().parent / "data" / "pairs.json"
     return json.loads(saved.read_text(encoding="utf-8"))["task"] if saved.is_file() else None
 

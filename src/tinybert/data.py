@@ -17,7 +17,7 @@ from tinybert.asked import check_answers
 from tinybert.audit import count_oddities, cut_dev, drop_empty, find_leaks, row_keys
 from tinybert.columns import choose_columns, drop_unlabelled, learnable, merge_labels
 from tinybert.errors import ArtifactError, DataError
-from tinybert.labels import choose_task
+from tinybert.labels import check_places, choose_task
 from tinybert.quiet import no_bars
 from tinybert.soft_labels import SOFT
 from tinybert.sources import Columns, read_splits
@@ -174,7 +174,8 @@ def load(
     """
     published = benchmarks.find(task) if "/" in task else None
     source = source or (published.hub if published else embedded.NAMES[0])
-    dev_split, header = (published.dev, published.header) if published else (None, ())
+    dev_split = published.dev if published else None
+    header = _usual_header(published, (text, text2, label))
     raw = read_splits(
         source, language=language, dev=dev, test=test, dev_split=dev_split, header=header
     )
@@ -205,6 +206,15 @@ def load(
         unlabelled=pool,
         reading=Reading(overlap, question_length, answer_length),
     )
+
+
+def _usual_header(
+    published: benchmarks.Benchmark | None, names: Sequence[str | None]
+) -> tuple[str, ...]:
+    """Return the header of a task's published files; none where other columns are named."""
+    if published is None or {*names} - {None, *published.header}:
+        return ()
+    return tuple(published.header)
 
 
 def _chosen(
@@ -253,11 +263,16 @@ def load_rows(
     """
     origin = str(path)
     published = benchmarks.find(task) if "/" in task else None
-    raw = read_splits(path, header=published.header if published else ())
+    raw = read_splits(path, header=_usual_header(published, (text, text2, label)))
     raw, columns, kind = _chosen(raw, origin, (text, text2, label), task, published, [])
     mend = bool(published and published.mend)
-    found, splits = learnable(raw, columns, kind, origin, label_separator, [], labels, mend)
+    notes: list[str] = []
+    if labels and kind == "classification" and published is None:
+        check_places(raw["train"], columns.label, labels, origin)
+    found, splits = learnable(raw, columns, kind, origin, label_separator, notes, labels, mend)
     rows = splits["train"]
+    if not len(rows):
+        raise DataError(f"{origin}: no row has a label; wanted labels to measure a model by")
     return TaskData(
         train=rows,
         dev=rows,
@@ -267,6 +282,7 @@ def load_rows(
         pair=columns.text2 is not None,
         name=_name(path, None),
         metric=published.metric if published else _main(kind, found),
+        notes=tuple(notes),
     )
 
 

@@ -18,6 +18,7 @@ from tinybert.soft_labels import SOFT, named, read_soft, shares
 __all__ = [
     "TASKS",
     "by_name",
+    "check_places",
     "choose_task",
     "encode",
     "label_names",
@@ -294,6 +295,30 @@ def _known(
     return kept
 
 
+def check_places(rows: Dataset, column: str, names: Sequence[str], origin: str) -> None:
+    """Refuse whole numbers for the places of a model's labels where -1 is one of them.
+
+    Args:
+        rows: A single file's.
+        column: Name of the label column.
+        names: The model's labels.
+        origin: What an error calls the file.
+
+    Raises:
+        DataError: -1 stands beside other numbers, and no label is called by any of them.
+    """
+    values = list(rows[column])
+    numbers = {v for v in values if isinstance(v, int)}
+    if isinstance(rows.features[column], hf.ClassLabel) or {*map(str, numbers)} & {*names}:
+        return
+    if -1 in numbers and len(numbers) > 1:
+        raise DataError(
+            f"{origin} line {rows['line'][values.index(-1)]}: label -1 beside "
+            f"{', '.join(map(str, sorted(numbers - {-1})))}; the model's labels are "
+            f"{', '.join(names)}: wanted these names, or their places from 0"
+        )
+
+
 def share_relevance(rows: Mapping[str, Dataset], notes: list[str]) -> dict[str, Dataset]:
     """Divide relevance in grades, as 0 to 3, by the highest grade; other values stay.
 
@@ -302,7 +327,12 @@ def share_relevance(rows: Mapping[str, Dataset], notes: list[str]) -> dict[str, 
         notes: Told of it.
     """
     values = {name: [_number(value) for value in split["label"]] for name, split in rows.items()}
-    flat = [value for own in values.values() for value in own]
+    flat = [
+        value
+        for name, own in values.items()
+        for value in own
+        if name == "train" or value not in (None, float(_NONE))
+    ]
     whole = all(value is not None and value >= 0 and value == int(value) for value in flat)
     top = max((value for value in flat if value is not None), default=0.0) if whole else 0.0
     if top <= 1:
@@ -310,7 +340,8 @@ def share_relevance(rows: Mapping[str, Dataset], notes: list[str]) -> dict[str, 
     notes.append(f"relevance is in grades up to {top:g}: each is divided by {top:g}")
     return {
         name: split.remove_columns("label").add_column(
-            "label", [value / top for value in values[name] if value is not None]
+            "label",
+            [v if v is None or v == float(_NONE) else v / top for v in values[name]],
         )
         for name, split in rows.items()
     }

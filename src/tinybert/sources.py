@@ -13,7 +13,7 @@ from tinybert import datasets as embedded
 from tinybert.conll import CONLL, read_conll
 from tinybert.errors import DataError, near_miss
 from tinybert.squad import SQUAD, read_squad
-from tinybert.tables import SUFFIXES, holds_rows, read_table
+from tinybert.tables import SUFFIXES, ending, holds_rows, read_table, stem
 
 __all__ = ["Columns", "asked_columns", "find_columns", "holds_answers", "holds_tags", "read_splits"]
 
@@ -102,7 +102,7 @@ def read_splits(
         raise DataError(f"language is for embedded data sets; {source} is not one")
     elif place.is_dir():
         found = _folder(place, dev_split, how)
-    elif place.is_file() or place.suffix in (*SUFFIXES, *CONLL, SQUAD):
+    elif place.is_file() or {place.suffix, ending(place)} & {*SUFFIXES, *CONLL, SQUAD}:
         found = {"train": _table(place, how)}
     else:
         found = _hub(str(source), dev_split)
@@ -225,10 +225,10 @@ def _folder(place: Path, dev_split: str | None, how: Mapping[str, Any]) -> dict[
         return _named({name: saved[name] for name in saved}, str(place), dev_split)
     there = sorted(place.iterdir(), key=lambda file: (_thousands(file), file))
     files = {
-        _VERSION.sub("", f.stem): f
+        _VERSION.sub("", stem(f)): f
         for kinds in (CONLL, (SQUAD,), SUFFIXES)
         for f in there
-        if f.suffix in kinds
+        if (ending(f) if kinds is SUFFIXES else f.suffix) in kinds
     }
     chosen = {
         name: next((files[s] for s in _aliases(name, dev_split) if s in files), None)

@@ -15,7 +15,7 @@ from tinybert.delimited import check_header
 from tinybert.errors import DataError
 from tinybert.text import lone_surrogate
 
-__all__ = ["SUFFIXES", "decoded_lines", "ending", "holds_rows", "read_lines", "read_table"]
+__all__ = ["SUFFIXES", "decoded_lines", "ending", "holds_rows", "read_lines", "read_table", "stem"]
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
 _PACKED: Mapping[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open}
@@ -68,6 +68,15 @@ def ending(path: Path) -> str:
     ('.csv', '.txt')
     """
     return (path.with_suffix("") if path.suffix in _PACKED else path).suffix
+
+
+def stem(path: Path) -> str:
+    """Return a file's name without its ending, nor that of the packed file.
+
+    >>> stem(Path("train.csv.gz")), stem(Path("train.50k.json"))
+    ('train', 'train.50k')
+    """
+    return (path.with_suffix("") if path.suffix in _PACKED else path).stem
 
 
 def holds_rows(path: str | Path) -> bool:

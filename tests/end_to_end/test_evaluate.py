@@ -77,6 +77,20 @@ def test_a_model_in_a_run_reads_as_much_as_the_run_did(rows, tmp_path, monkeypat
     assert seen == [128, 9, 7]
 
 
+def test_a_task_that_is_named_must_be_the_models(shipped, rows, tmp_path):
+    for task, message in (
+        ("regression", "task is `regression`; "),
+        ("glue/nope", "no task `glue/nope`; wanted one of glue/cola"),
+    ):
+        for more in ([], ["--data", rows]):
+            done = evaluate(shipped, "--task", task, *more)
+            assert done.exit_code == 2
+            assert message in " ".join(done.stderr.split())
+    save_model(tmp_path / "model", 2, 1, seed=0, names=("parcel", "refund"))
+    done = evaluate(tmp_path / "model", "--data", rows, "--task", "classification")
+    assert done.exit_code == 0, done.output
+
+
 @pytest.mark.parametrize("names", [("parcel", "refund"), None])
 def test_a_folder_without_names_takes_the_files(rows, tmp_path, names):
     save_model(tmp_path / "model", 2, 1, seed=0, names=names)

@@ -33,6 +33,28 @@ def test_marks_stand_for_what_is_no_part_of_a_word():
     assert carry(f"a {A} 7") == (f"a {A} 7", ())
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://shop.example.com:8443/orders/17",
+        "https://a.com/~joe/x",
+        "https://de.wikipedia.org/wiki/Köln",
+        "https://a.com/page#part-2",
+        "http://localhost:3000/login",
+        "www.a.com",
+        "joe.b-c@mail.a.com",
+    ],
+)
+def test_an_address_is_carried_as_a_whole(address):
+    assert carry(f"see {address}, 5.") == (f"see {A}, {B}.", (address, "5"))
+    assert carry(f"请看{address}，谢谢") == (f"请看{A}，谢谢", (address,))
+
+
+@pytest.mark.parametrize("text", ["-" * 10**5, "www." * 30000, "https://" + "." * 10**5])
+def test_long_texts_are_searched_in_time(text):
+    assert carry(text)[0].count(A) <= 1
+
+
 def test_both_sides_of_a_pair_have_the_same_marks():
     pair = carry_pair("3 of 1,000 saw 3 in 2020 at a@b.de", "bei a@b.de sahen 2020 drei von 1,000")
     assert pair == (
@@ -54,6 +76,16 @@ def test_an_answer_without_a_mark_is_asked_for_without_marks():
     found = carrying(generate)(["5 cats", "7 dogs", "x", "1 2"], Decoding(), 1)
     assert [row[0].text for row in found] == ["5 Katzen", "7 Hunde", "y", "eins 2"]
     assert asked == [[f"{A} cats", f"{A} dogs", "x", f"{A} {B}"], ["7 dogs", "1 2"]]
+
+
+def test_an_answer_without_a_mark_may_be_found_otherwise():
+    def generate(texts, *_):
+        return [[Hypothesis("x", -1.0)] for _ in texts]
+
+    def plainly(texts, *_):
+        return [[Hypothesis(text.upper(), -1.0)] for text in texts]
+
+    assert carrying(generate, plainly)(["5 cats"], Decoding(), 1)[0][0].text == "5 CATS"
 
 
 @pytest.fixture(scope="module")
@@ -86,9 +118,16 @@ def test_numbers_never_seen_survive(run):
         assert span in answer
     assert answers == [model([text])[0] for text in texts]
     assert "48213" in "".join(model.stream("red 48213 cat"))
+    for text in ("12:30", "joe@a.com", "100%", "red 5 cat\n12:30"):
+        assert "".join(model.stream(text)) == model([text], beams=1)[0]
+    whole = " ".join(["red"] * 3 + ["https://a.com/" + "b" * 40] * 2)
+    assert model._by_windows([whole], Decoding(), 1)[0][0].text
     data = load_saved_pairs(run)
     assert not any(mark in text for text in data.dev["source"] for mark in MARKS)
     assert evaluate_writer(run / "artifact", data, "dev")["lost_numbers"] < 0.05
+    for length in (None, 16):
+        student = evaluate_writer(run / "student", data, "dev", max_length=length)
+        assert student["lost_numbers"] < 0.05
     vocabulary = model._generate.tokenizer.vocabulary
     assert set(MARKS) <= set(vocabulary)
 

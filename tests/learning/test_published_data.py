@@ -57,6 +57,10 @@ def test_published_files_without_a_header(tmp_path):
     assert len(data.load(tmp_path, task="glue/cola").train) == 6
     rows = data.load_rows(tmp_path / "dev.tsv", task="glue/cola", labels=("0", "1"))
     assert (rows.metric, len(rows.dev)) == ("matthews", 6)
+    (tmp_path / "own.tsv").write_text("id\ttext\tkind\taccept\n" + "\n".join(lines))
+    named = {"text": "accept", "label": "text"}
+    rows = data.load_rows(tmp_path / "own.tsv", task="glue/cola", labels=("0", "1"), **named)
+    assert rows.dev["text"][0] == "Sentence 0."
 
 
 def test_answers_known_to_stand_elsewhere_are_mended(tmp_path):
@@ -118,6 +122,36 @@ def test_what_else_tasks_are_called(tmp_path):
     sets = "labels such as `a|b` are taken for classes of their own"
     assert any(note.startswith(sets) for note in data.load(path).notes)
     assert not any("a|b" in note for note in data.load(path, task="multilabel").notes)
+
+
+def test_a_folder_of_packed_tables(tmp_path):
+    for split in ("train", "dev"):
+        with gzip.open(tmp_path / f"{split}.csv.gz", "wt") as file:
+            file.write("text,label\n" + "".join(f"{split} {i},{'ab'[i % 2]}\n" for i in range(20)))
+    found = data.load(tmp_path)
+    assert (len(found.train), len(found.dev)) == (20, 20)
+
+
+def test_rows_to_measure_by_want_labels(tmp_path):
+    rows = [{"text": f"t {i}", "label": i % 3 - 1} for i in range(6)]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(DataError, match=r"line 1: label -1 beside 0, 1; the model's labels are a,"):
+        data.load_rows(path, task="classification", labels=("a", "b", "c"))
+    path.write_text("\n".join(json.dumps(row | {"label": -1}) for row in rows))
+    with pytest.raises(DataError, match="no row has a label; wanted labels to measure a model by"):
+        data.load_rows(path, task="classification", labels=("a", "b", "c"))
+    path.write_text("\n".join(json.dumps(row | {"label": row["label"] + 1}) for row in rows))
+    assert len(data.load_rows(path, task="classification", labels=("a", "b", "c")).dev) == 6
+
+
+def test_nouns_with_capitals_and_words_of_content_have_synonyms(tmp_path):
+    lemmas = [("1", "Haus"), ("1", "Gebäude"), ("2", "bill"), ("2", "invoice"), ("3", "Bill")]
+    lemmas += [("3", "William"), ("4", "AI"), ("4", "Intelligence")]
+    (tmp_path / "lemmas.tsv").write_text("".join(f"{a}\t{b}\n" for a, b in lemmas))
+    found = read_wordnet(tmp_path)
+    assert (found["haus"], found["bill"]) == (("Gebäude",), ("invoice",))
+    assert "ai" not in found
 
 
 def test_words_of_grammar_and_capitals_have_no_synonyms(tmp_path):

@@ -78,6 +78,10 @@ def test_grades_are_divided_by_the_highest(tmp_path):
     found = data_room.load(write(tmp_path / "rows.jsonl", rows), task="ranking")
     assert {*found.train["label"], *found.dev["label"]} == {0, 1 / 3, 2 / 3, 1}
     assert "relevance is in grades up to 3: each is divided by 3" in found.notes
+    hidden = write(tmp_path / "test.jsonl", [row | {"label": -1} for row in rows])
+    found = data_room.load(tmp_path / "rows.jsonl", task="ranking", test=hidden)
+    assert found.test is None
+    assert max(found.train["label"]) == 1
 
 
 def test_ranking_wants_pairs(tmp_path):

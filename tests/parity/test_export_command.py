@@ -22,6 +22,7 @@ from tinybert.distill.writing import open_model
 from tinybert.errors import ConfigError, DataError
 from tinybert.runtime.generation import Decoding
 from tinybert.ship import plots
+from tinybert.ship.evaluate import check_answers
 from tinybert.ship.export import export
 from tinybert.ship.model_card import write_model_card
 from tinybert.ship.verify import verify
@@ -42,6 +43,7 @@ def test_a_writer_of_a_run_answers_as_the_runs_artifact(tmp_path):
         student, tmp_path / "artifact", task="translation", max_length=20, decoding=decoding,
         split="sentence", teacher="org/large",
     )  # fmt: skip
+    (tmp_path / "run.json").write_text("{}")
     shipped_by_command(student, "--to", tmp_path / "again")
     wanted, found = read_card(tmp_path / "artifact"), read_card(tmp_path / "again")
     assert replace(found, files={}) == replace(wanted, files={})
@@ -56,11 +58,30 @@ def test_models_of_a_run_keep_what_its_task_needs(tmp_path):
     save_model(tmp_path / "student", 2, 1, 3, head="span")
     reading = Reading(overlap=6, question_length=5, answer_length=4)
     export(tmp_path / "student", tmp_path / "artifact", max_length=20, reading=reading)
+    (tmp_path / "run.json").write_text("{}")
     shipped_by_command(tmp_path / "student", "--to", tmp_path / "again")
     wanted, found = read_card(tmp_path / "artifact"), read_card(tmp_path / "again")
     assert replace(found, files={}) == replace(wanted, files={})
     about = json.loads((tmp_path / "again" / "tokenizer_config.json").read_text())
     assert about["model_max_length"] == 20
+
+
+def test_an_artifact_beside_is_no_runs(tmp_path):
+    for name, labels in (("first", ("delivery", "refund")), ("second", ("bad", "good"))):
+        save_model(tmp_path / name, 2, 1, 3, names=labels)
+    limit = ["--max-length", "20"]
+    shipped_by_command(tmp_path / "first", "--to", tmp_path / "artifact", *limit)
+    shipped_by_command(tmp_path / "second", "--to", tmp_path / "other", *limit)
+    assert runtime.load(tmp_path / "other").labels == ("bad", "good")
+
+
+def test_a_writer_whose_folder_has_a_tokenizer_json_alone(tmp_path):
+    folder = save_random_writer(tmp_path / "made")
+    (folder / "tokenizer_config.json").unlink(missing_ok=True)
+    flags = ["--max-length", "20"]
+    shipped_by_command(folder, "--to", tmp_path / "web", "--onnx", *flags)
+    shipped_by_command(folder, "--to", tmp_path / "a", "--task", "translation", *flags)
+    assert len(runtime.load(tmp_path / "a", threads=1)(["the cat"])) == 1
 
 
 def test_a_reranker_by_command(tmp_path):
@@ -135,6 +156,8 @@ def test_labels_in_another_order_are_not_compared(shipped, tmp_path):
     with pytest.raises(DataError, match="wanted the same in the same order"):
         verify(place, shipped.parent / "model", data)
     assert read_card(place) == read_card(shipped)
+    nameless = replace(read_card(place), labels=("LABEL_0", "LABEL_1", "LABEL_2"))
+    check_answers("a", nameless, data)
 
 
 def test_only_a_hub_id_is_called_a_base_model(shipped, tmp_path, monkeypatch):

@@ -21,6 +21,7 @@ MIXED = st.text(alphabet='aB 9.。!?！\n\t,“”"’😀…', max_size=60)
         ("J.K. Rowling on Mt. Everest, Jan. 5.", ["J.K. Rowling on Mt. Everest, Jan. 5."]),
         ("Am 3. Oktober. Der 1. FC (z. B. hier).", ["Am 3. Oktober.", "Der 1. FC (z. B. hier)."]),
         ('"Stop!" he said. Yahoo! announced it.', ['"Stop!" he said.', "Yahoo! announced it."]),
+        ("Am \ue000. Oktober kam er.", ["Am \ue000. Oktober kam er."]),
         ("!!!", ["!!!"]),
         ("", []),
     ],

@@ -13,7 +13,12 @@ from tinybert.tables import decoded_lines
 
 __all__ = ["read_wordnet"]
 
-_FUNCTION = ENGLISH_STOP_WORDS
+_CONTENT = (  # that the list of stop words holds too
+    "amount back become bill bottom call cry describe detail empty fill find fire front full get "
+    "give go interest keep made mill mine move name part put see seem serious show side sincere "
+    "system take thick thin top"
+)
+_FUNCTION = ENGLISH_STOP_WORDS - {*_CONTENT.split()}
 _PARTS = ("noun", "verb", "adj", "adv")
 
 Synsets = Mapping[str, Sequence[str]]
@@ -35,7 +40,8 @@ def read_wordnet(folder: str | Path) -> dict[str, tuple[str, ...]]:
     Returns:
         Synonyms by word; the words in small letters, the synonyms as they are written. Words such
         as ``in``, ``it`` and ``no`` have none, nor have single letters: in a WordNet they are units
-        and elements. Nor has a word that a WordNet writes with capitals alone.
+        and elements. What a WordNet writes in capitals is no sense of a word in small letters, nor
+        is a name where the word in small letters is there too.
 
     Raises:
         DataError: The folder holds none of these, or a line that does not fit, by its number.
@@ -64,10 +70,11 @@ def read_wordnet(folder: str | Path) -> dict[str, tuple[str, ...]]:
 def _synonyms(synsets: Synsets, senses: Senses) -> dict[str, tuple[str, ...]]:
     """Join the senses of each word into its synonyms."""
     ranked: dict[str, list[tuple[int, Sequence[str]]]] = defaultdict(list)
+    small = {member for members in synsets.values() for member in members if member.islower()}
     for lemma, found in senses:
         word = lemma.lower()
         if is_word(word) and (len(word) > 1 or is_chinese(word)) and word not in _FUNCTION:
-            members = [synsets[i] for i in found if len(synsets[i]) > 1 and word in synsets[i]]
+            members = [synsets[i] for i in found if _means(word, synsets[i], word in small)]
             ranked[word] += list(enumerate(members))
     table = {}
     for word, groups in ranked.items():
@@ -76,6 +83,13 @@ def _synonyms(synsets: Synsets, senses: Senses) -> dict[str, tuple[str, ...]]:
         if others:
             table[word] = tuple(others)
     return table
+
+
+def _means(word: str, members: Sequence[str], small: bool) -> bool:
+    """Whether a synset has synonyms of a word in small letters; ``small``: some are written so."""
+    forms = [member for member in members if member.lower() == word]
+    named = not small and any(not form.isupper() for form in forms)
+    return len(members) > 1 and (word in forms or named)
 
 
 def _is_phrase(lemma: str) -> bool:

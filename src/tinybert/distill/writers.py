@@ -10,6 +10,7 @@ from transformers import AutoModelForSeq2SeqLM, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from tinybert import spm
+from tinybert.artifact import write_atomic
 from tinybert.bart import (
     LAYOUTS,
     check_layout,
@@ -183,6 +184,8 @@ def copy_vocabulary(model: str | Path, folder: str | Path) -> None:
     for name in (target, target / _TARGET):
         if (name / _FILES[0]).is_file():
             join_words(name)
+            if not (name / _FILES[1]).is_file():
+                write_atomic(name / _FILES[1], b"{}\n")
 
 
 def open_vocabulary(folder: Path, limits: tuple[int, int]) -> tuple[Tokenizer, Tokenizer]:

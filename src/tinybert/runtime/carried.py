@@ -10,9 +10,13 @@ from tinybert.runtime.generation import Decoding, Hypothesis
 __all__ = ["ADDRESS", "MARKS", "NUMBER", "bounded", "bring_back", "carry", "carry_pair", "carrying"]
 
 MARKS = tuple(chr(0xE000 + i) for i in range(10))  # of the private use area
-ADDRESS = r"(?:https?://|www\.)[\w./?=&%+-]*\w|[\w.+-]+@[\w-]+(?:\.[\w-]+)+"
-NUMBER = r"\d+(?:[.,:]\d+)*"
-_BEFORE, _AFTER = r"(?<![A-Za-z0-9])(?<!\d[.,:])", r"(?![A-Za-z0-9]|[.,:]\d)"
+_LETTERS = r"\w\u00c0-\u024f\u0370-\u1fff"  # none that is as wide as a Chinese character
+ADDRESS = (
+    rf"(?:https?://|www\.)[{_LETTERS}.,:;/?=&%+~#@!$*-]*[{_LETTERS}/=]"
+    r"|(?<![\w.+-])[\w.+-]++@[\w-]+(?:\.[\w-]+)+"
+)
+NUMBER = r"\d+(?:[.,:]\d+)*(?![.,:]\d)"
+_BEFORE, _AFTER = r"(?<![A-Za-z0-9])(?<!\d[.,:])", r"(?![A-Za-z0-9])"
 _MARK = re.compile(f"[{MARKS[0]}-{MARKS[-1]}]")
 _STRAY = re.compile(f" ?{_MARK.pattern}")
 
@@ -71,11 +75,16 @@ def bring_back(answer: str, spans: Sequence[str]) -> str | None:
     return _MARK.sub(lambda match: spans[marks.index(match.group())], answer)
 
 
-def carrying(generate: Generate) -> Generate:
+def carrying(generate: Generate, plainly: Generate | None = None) -> Generate:
     """Return what answers as ``generate`` does, numbers and addresses carried over.
 
     A text none of whose answers has every mark once is answered as it stands, without any mark.
+
+    Args:
+        generate: Answers texts with marks.
+        plainly: Answers those as they stand, which may be longer; None takes ``generate``.
     """
+    again = plainly or generate
 
     def answer(texts: Sequence[str], decoding: Decoding, best: int = 1) -> list[list[Hypothesis]]:
         plans = [carry(text) for text in texts]
@@ -85,8 +94,8 @@ def carrying(generate: Generate) -> Generate:
             whole = ((one, bring_back(one.text, spans)) for one in row)
             rows.append([replace(one, text=text) for one, text in whole if text is not None])
         lost = [i for i, row in enumerate(rows) if not row]
-        again = generate([texts[i] for i in lost], decoding, best) if lost else []
-        for i, row in zip(lost, again, strict=True):
+        others = again([texts[i] for i in lost], decoding, best) if lost else []
+        for i, row in zip(lost, others, strict=True):
             rows[i] = [replace(one, text=_STRAY.sub("", one.text)) for one in row]
         return rows
 

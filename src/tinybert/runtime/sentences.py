@@ -22,7 +22,7 @@ _ABBREVIATIONS = frozenset(
         *("nov", "dec", "dez"),
     )
 )
-_SHORT = re.compile(r"[^\W\d_]|\d\d?|(?:[A-Z]\.)+[A-Z]")
+_SHORT = re.compile(r"[^\W\d_]|\d\d?|[\ue000-\ue009]|(?:[A-Z]\.)+[A-Z]")
 _LONGEST_WORD = 20
 _AS_WIDE = re.compile(r"[\d“”‘’…—]")
 _WIDE = re.compile(r"[\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef]")

@@ -1,18 +1,18 @@
 """Answers with translations of texts of any length."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from tinybert.artifact import Card
-from tinybert.runtime.carried import carry, carrying
+from tinybert.runtime.carried import ADDRESS, carry, carrying
 from tinybert.runtime.generation import Decoding, Generator, Hypothesis, windows
 from tinybert.runtime.sentences import Piece, join, separator, split_lines, split_sentences
 from tinybert.runtime.writer import Writer, check_texts
 
 __all__ = ["Translator"]
 
-_ADDRESS = re.compile(r"(?:https?://|www\.)\S+|\S+@\S+\.\w+")
+_ADDRESS = re.compile(ADDRESS, re.ASCII)
 
 
 class Translator(Writer):
@@ -33,7 +33,7 @@ class Translator(Writer):
     def __init__(self, generator: Generator, card: Card) -> None:
         super().__init__(generator, card)
         self._carries = bool(card.generation.get("carried"))
-        self._answer = carrying(generator) if self._carries else generator
+        self._answer = carrying(generator, self._by_windows) if self._carries else generator
 
     def hypotheses(
         self, texts: Iterable[str], best: int | None = None, **settings: Any
@@ -86,12 +86,24 @@ class Translator(Writer):
 
     def _pieces(self, text: str, decoding: Decoding) -> Iterator[str]:
         """Yield the translation of a part while it is written."""
-        if self._carries and carry(text)[1]:
+        if not _has_words(text):
+            yield from filter(None, [text])
+        elif self._carries and carry(text)[1]:
             yield self._answer([text], decoding.over(beams=1), 1)[0][0].text
-        elif _has_words(text):
+        else:
             yield from self._generate.stream(text, decoding)
-        elif text:
-            yield text
+
+    def _by_windows(
+        self, texts: Sequence[str], decoding: Decoding, best: int
+    ) -> list[list[Hypothesis]]:
+        """Translate sentences that may be too long to be translated at once."""
+        plans = [windows(self._generate, [Piece(text, "")]) for text in texts]
+        answers = iter(self._generate([p.text for parts in plans for p in parts], decoding, best))
+        found = []
+        for parts in plans:
+            rows = [next(answers) for _ in parts]
+            found.append([_nth(rows, parts, n) for n in range(min(map(len, rows)))])
+        return found
 
     def _fits(self, text: str) -> bool:
         """Whether a part is short enough to be translated at once."""

@@ -45,7 +45,7 @@ def cut_positions(network: PreTrainedModel, max_length: int) -> None:
 def limit_length(folder: Path, max_length: int) -> None:
     """Say in ``tokenizer_config.json`` how many tokens a model takes, for other libraries."""
     path = folder / "tokenizer_config.json"
-    about = json.loads(path.read_text(encoding="utf-8"))
+    about = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     text = json.dumps(about | {"model_max_length": max_length}, indent=2, ensure_ascii=False)
     write_atomic(path, (text + "\n").encode())
 

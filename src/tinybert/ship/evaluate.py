@@ -86,8 +86,7 @@ def logits_of(
     _check_kind(str(path), head_of(network), data)
     if data.labels:
         names = tuple(str(name) for name in (network.config.id2label or {}).values())
-        if not all(name == f"LABEL_{i}" for i, name in enumerate(names)):
-            _check_labels(str(path), names, data)
+        _check_labels(str(path), names, data)
     tokenizer = Tokenizer(resolve(path), max_length=max_length)
     return predict_logits(
         network,
@@ -139,8 +138,9 @@ def _check_kind(path: str, head: str, data: TaskData) -> None:
 
 
 def _check_labels(path: str, labels: tuple[str, ...], data: TaskData) -> None:
-    """Refuse to compare answers whose numbers mean different labels."""
-    if labels != data.labels:
+    """Refuse to compare answers whose numbers mean different labels; LABEL_0 means any."""
+    nameless = labels == tuple(f"LABEL_{i}" for i in range(len(data.labels)))
+    if labels != data.labels and not nameless:
         raise DataError(
             f"{path} has the labels {list(labels)}, the data {data.name} have {list(data.labels)}; "
             "wanted the same in the same order"

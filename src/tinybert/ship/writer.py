@@ -268,8 +268,8 @@ def evaluate_writer(
 
     Args:
         path, data, split, target_token: As for ``answers_of``.
-        max_length: Longest source in tokens, for a folder. None: a model inside a run answers as
-            the run's artifact does, any other has 128.
+        max_length: Longest source in tokens, for a folder; None takes that of its run, or 128. A
+            model inside a run answers as the run's artifact does in everything else.
         record: Write an artifact's figures into its card.
 
     Returns:
@@ -278,8 +278,8 @@ def evaluate_writer(
     Raises:
         DataError: The split is missing.
     """
-    like = card_beside(path) if max_length is None else None
-    length = like.max_length if like else max_length or 128
+    like = card_beside(path)
+    length = max_length or (like.max_length if like else 128)
     answers = answers_of(path, data, split, max_length=length, target_token=target_token, like=like)
     rows = data.splits()[split]
     found = text_metrics.measure(data.task, answers, list(rows["references"]), list(rows["source"]))
