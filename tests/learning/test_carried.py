@@ -29,7 +29,7 @@ def test_marks_stand_for_what_is_no_part_of_a_word():
     many = " ".join(map(str, range(20)))
     marked, spans = carry(many)
     assert spans == tuple(map(str, range(10)))
-    assert bring_back(marked, spans) == many
+    assert bring_back(marked, spans) == (many, 10)
     assert carry(f"a {A} 7") == (f"a {A} 7", ())
 
 
@@ -75,7 +75,28 @@ def test_an_answer_without_a_mark_is_asked_for_without_marks():
 
     found = carrying(generate)(["5 cats", "7 dogs", "x", "1 2"], Decoding(), 1)
     assert [row[0].text for row in found] == ["5 Katzen", "7 Hunde", "y", "eins 2"]
-    assert asked == [[f"{A} cats", f"{A} dogs", "x", f"{A} {B}"], ["7 dogs", "1 2"]]
+    assert asked == [
+        [f"{A} cats", f"{A} dogs", "x", f"{A} {B}"],
+        [f"{A} dogs", f"{A} {B}"],
+        ["7 dogs", "1 2"],
+    ]
+
+
+def test_of_other_beams_those_with_the_most_marks_are_taken():
+    beams = ["Hunde", f"{A} Hunde {A}", f"{B} Hunde", f"{A} Hunde um {B}", f"{B} und {A} Hunde"]
+
+    def generate(texts, _, best):
+        assert texts == [f"{A} dogs at {B}"]
+        return [[Hypothesis(text, -float(i)) for i, text in enumerate(beams[:best])]]
+
+    for count, wanted in (
+        (1, ["3 Hunde um 12:30"]),
+        (2, ["3 Hunde um 12:30", "12:30 und 3 Hunde"]),
+    ):
+        (found,) = carrying(generate)(["3 dogs at 12:30"], Decoding(beams=5), count)
+        assert [one.text for one in found] == wanted
+    (found,) = carrying(generate)(["3 dogs at 12:30"], Decoding(beams=3), 1)
+    assert [(one.text, one.score) for one in found] == [("12:30 Hunde", -2.0)]
 
 
 def test_an_answer_without_a_mark_may_be_found_otherwise():

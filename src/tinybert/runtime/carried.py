@@ -67,18 +67,31 @@ def carry_pair(source: str, target: str) -> tuple[str, str]:
     return _CARRIED.sub(put, source), _CARRIED.sub(put, target)
 
 
-def bring_back(answer: str, spans: Sequence[str]) -> str | None:
-    """Return an answer with the spans in place of their marks; None where one is not there once."""
-    marks = MARKS[: len(spans)]
-    if Counter(_MARK.findall(answer)) != Counter(marks):
-        return None
-    return _MARK.sub(lambda match: spans[marks.index(match.group())], answer)
+def bring_back(answer: str, spans: Sequence[str]) -> tuple[str, int]:
+    r"""Put the spans in the first places of their marks, and leave other marks out.
+
+    Returns:
+        The answer, and how many spans it has, less the marks left out.
+
+    >>> bring_back("\ue001 men, \ue001 \ue005", ("7", "12"))
+    ('12 men,', -1)
+    """
+    places = dict(zip(MARKS, spans, strict=False))
+
+    def put(match: re.Match[str]) -> str:
+        span = places.pop(match.group().strip(), None)
+        return "" if span is None else match.group().replace(match.group()[-1], span)
+
+    text = _STRAY.sub(put, answer)
+    found = len(spans) - len(places)
+    return text, found - (len(_MARK.findall(answer)) - found)
 
 
 def carrying(generate: Generate, plainly: Generate | None = None) -> Generate:
     """Return what answers as ``generate`` does, numbers and addresses carried over.
 
-    A text none of whose answers has every mark once is answered as it stands, without any mark.
+    Of a text whose answer has not every mark once the other beams are looked at too: those with the
+    most are its answers. One without any mark is answered as it stands.
 
     Args:
         generate: Answers texts with marks.
@@ -88,15 +101,27 @@ def carrying(generate: Generate, plainly: Generate | None = None) -> Generate:
 
     def answer(texts: Sequence[str], decoding: Decoding, best: int = 1) -> list[list[Hypothesis]]:
         plans = [carry(text) for text in texts]
-        found = generate([text for text, _ in plans], decoding, best)
-        rows = []
-        for row, (_, spans) in zip(found, plans, strict=True):
-            whole = ((one, bring_back(one.text, spans)) for one in row)
-            rows.append([replace(one, text=text) for one, text in whole if text is not None])
-        lost = [i for i, row in enumerate(rows) if not row]
-        others = again([texts[i] for i in lost], decoding, best) if lost else []
-        for i, row in zip(lost, others, strict=True):
-            rows[i] = [replace(one, text=_STRAY.sub("", one.text)) for one in row]
-        return rows
+        rows = generate([text for text, _ in plans], decoding, best)
+        found = [_carried_back(row, spans) for row, (_, spans) in zip(rows, plans, strict=True)]
+        short = [i for i, (_, lost) in enumerate(found) if lost]
+        beams = max(best, decoding.beams)
+        if short and beams > best:
+            others = generate([plans[i][0] for i in short], decoding, beams)
+            for i, row in zip(short, others, strict=True):
+                found[i] = _carried_back(row, plans[i][1])
+        bare = [i for i in short if found[i][1] >= len(plans[i][1])]
+        plain = again([texts[i] for i in bare], decoding, best) if bare else []
+        for i, row in zip(bare, plain, strict=True):
+            found[i] = _carried_back(row, ())
+        return [row[:best] for row, _ in found]
 
     return answer
+
+
+def _carried_back(row: Sequence[Hypothesis], spans: Sequence[str]) -> tuple[list[Hypothesis], int]:
+    """Return the answers that have the most of the spans, and how many these lack."""
+    whole = [(one, *bring_back(one.text, spans)) for one in row]
+    most = max((count for _, _, count in whole), default=-1)
+    return [replace(one, text=text) for one, text, count in whole if count == most], len(
+        spans
+    ) - most
