@@ -3,12 +3,14 @@
 import random
 
 import pytest
+import torch
 
 import tinybert
 from small_writers import WORDS, save_random_writer, writer_settings
 from tinybert.artifact import read_card
 from tinybert.distill import seq2seq_recipe
 from tinybert.distill.copied import with_carried
+from tinybert.distill.writers import load_writer, make_student
 from tinybert.errors import ConfigError
 from tinybert.pairs import load_pairs, load_saved_pairs
 from tinybert.runtime import Decoding
@@ -160,6 +162,17 @@ def test_another_student_of_a_teacher_that_knows_marks(run, tmp_path):
     answers = tinybert.load(again / "artifact", threads=1)(["red 48213 cat", "red 7 blue"])
     assert "48213" in answers[0]
     assert "7" in answers[1]
+
+
+def test_a_student_of_the_teachers_width_may_be_new(run):
+    teacher = load_writer(run / "teacher")
+    for start, same in (("teacher", True), ("random", False)):
+        recipe = seq2seq_recipe.load(None, {"student.start": start, "student.encoder_layers": 1})
+        student = make_student(recipe, teacher)
+        weights = [m.model.encoder.layers[0].fc1.weight for m in (student, teacher)]
+        assert weights[0].shape == weights[1].shape
+        assert torch.equal(*weights) is same
+        assert student.config.encoder_attention_heads == teacher.config.encoder_attention_heads
 
 
 def test_a_named_teacher_without_marks_is_refused(run, tmp_path):

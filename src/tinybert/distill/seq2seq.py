@@ -31,12 +31,12 @@ from tinybert.distill.writer_targets import (
 from tinybert.distill.writer_vocabulary import (
     OwnVocabulary,
     carry_over,
+    check_marks,
     check_vocabulary,
     cut_writer,
     with_prefix,
 )
 from tinybert.distill.writers import (
-    check_marks,
     check_sizes,
     force_token,
     load_writer,

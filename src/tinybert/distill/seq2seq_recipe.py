@@ -131,8 +131,9 @@ class WriterStudent(Section):
 
     Layers are a number or a list of teacher layers counted from 0. A narrower student begins with
     the projected weights of a BART or Marian teacher; ``start = "random"``, or another teacher,
-    gives it new ones. ``vocabulary`` leaves it the pieces that its ``texts`` need, or so many of
-    the most frequent ones (of sources and of targets each, where they have one each).
+    gives it new ones, without ``hidden`` of the teacher's sizes. ``vocabulary`` leaves it the
+    pieces that its ``texts`` need, or so many of the most frequent ones (of sources and of targets
+    each, where they have one each).
     """
 
     encoder_layers: int | tuple[int, ...] = 4
@@ -143,6 +144,11 @@ class WriterStudent(Section):
     dropout: float = Field(0.1, ge=0, lt=1)
     start: Literal["teacher", "random"] = "teacher"
     vocabulary: Annotated[int, Field(ge=1)] | Literal["texts"] | None = None
+
+    def as_wide_as(self, config: Any) -> Self:
+        """Return the settings with a model's width, heads and feed-forward width."""
+        sizes = {"hidden": config.d_model, "heads": config.encoder_attention_heads}
+        return self.model_copy(update=sizes | {"intermediate": config.encoder_ffn_dim})
 
 
 class TargetSettings(Section):

@@ -21,12 +21,20 @@ from tinybert.distill.processes import first_alone
 from tinybert.distill.vocabularies import count_pieces, save_cut, what_stays
 from tinybert.distill.writers import open_vocabulary
 from tinybert.distill.writing import Top
-from tinybert.errors import UnsupportedModelError
+from tinybert.errors import ConfigError, UnsupportedModelError
+from tinybert.runtime.carried import MARKS
 from tinybert.subwords import put_before
 from tinybert.text import Tokenizer
 from tinybert.vocabulary import Cut, cut_for, cut_rows
 
-__all__ = ["OwnVocabulary", "carry_over", "check_vocabulary", "cut_writer", "with_prefix"]
+__all__ = [
+    "OwnVocabulary",
+    "carry_over",
+    "check_marks",
+    "check_vocabulary",
+    "cut_writer",
+    "with_prefix",
+]
 
 _SOURCES = ("model.encoder.embed_tokens.weight",)
 _TARGETS = ("model.decoder.embed_tokens.weight", "lm_head.weight")
@@ -56,6 +64,20 @@ class OwnVocabulary:
     def cut(self, model: PreTrainedModel) -> PreTrainedModel:
         """Return a model of the teacher's vocabulary as one that reads and writes these pieces."""
         return _with_tables(model, self.cuts)
+
+
+def check_marks(model: str, folder: Path) -> None:
+    """Refuse a teacher's vocabulary that has no marks for numbers (see ``runtime.carried``).
+
+    Raises:
+        ConfigError: It has none.
+    """
+    for tokenizer in open_vocabulary(folder, (4, 4)):
+        if not set(MARKS) <= set(tokenizer.vocabulary):
+            raise ConfigError(
+                f"data.carried is true and the tokenizer of `{model}` knows no marks; wanted the "
+                "teacher of a run with data.carried, or one that is trained here"
+            )
 
 
 def check_vocabulary(size: int | str, folder: Path) -> None:

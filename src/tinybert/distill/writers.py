@@ -34,7 +34,6 @@ from tinybert.subwords import join_words, train_tokenizer
 from tinybert.text import Tokenizer
 
 __all__ = [
-    "check_marks",
     "check_sizes",
     "copy_vocabulary",
     "force_token",
@@ -197,20 +196,6 @@ def open_vocabulary(folder: Path, limits: tuple[int, int]) -> tuple[Tokenizer, T
     )
 
 
-def check_marks(model: str, folder: Path) -> None:
-    """Refuse a teacher's vocabulary that has no marks for numbers (see ``runtime.carried``).
-
-    Raises:
-        ConfigError: It has none.
-    """
-    for tokenizer in open_vocabulary(folder, (4, 4)):
-        if not set(MARKS) <= set(tokenizer.vocabulary):
-            raise ConfigError(
-                f"data.carried is true and the tokenizer of `{model}` knows no marks; wanted the "
-                "teacher of a run with data.carried, or one that is trained here"
-            )
-
-
 def _copy_files(place: Path, folder: Path) -> None:
     """Copy a tokenizer's files, and those of the tokenizer of targets in it."""
     if (place / _TARGET / _FILES[0]).is_file():
@@ -320,6 +305,9 @@ def make_student(recipe: Seq2SeqRecipe, teacher: PreTrainedModel) -> PreTrainedM
         for name in ("heads", "intermediate"):
             if getattr(settings, name) is not None:
                 raise ConfigError(f"student.{name} is given; it needs student.hidden as well")
+        if settings.start == "random":
+            own = settings.as_wide_as(config)
+            return make_student(recipe.model_copy(update={"student": own}), teacher)
         student = shrink(teacher, *_picked(settings, config))
         set_dropout(student, settings.dropout)
         return student
