@@ -1,15 +1,53 @@
 """What is odd about splits: empty texts, duplicates, texts that stand in two of them."""
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from datasets import Dataset
 
+from tinybert.asked import check_answers
 from tinybert.errors import DataError
 from tinybert.soft_labels import SOFT
 
-__all__ = ["count_oddities", "cut_dev", "drop_empty", "find_leaks", "row_keys"]
+__all__ = ["clean", "count_oddities", "cut_dev", "drop_empty", "find_leaks", "row_keys"]
+
+
+def clean(
+    splits: Mapping[str, Dataset],
+    task: str,
+    labels: tuple[str, ...],
+    source: str,
+    notes: list[str],
+    dev_fraction: float,
+    seed: int,
+    drop_leaks: bool,
+) -> dict[str, Dataset]:
+    """Return splits without empty texts, dev cut off train where there was none.
+
+    Args:
+        splits: ``train``, and ``dev`` and ``test`` where there are any.
+        task: One of ``labels.TASKS``.
+        labels: Names; none for values.
+        source: What an error calls the data.
+        notes: Told what was found and done.
+        dev_fraction, seed, drop_leaks: As for ``data.load``.
+
+    Raises:
+        DataError: No text, one label alone, or too few rows to cut.
+    """
+    found = {**splits, "train": drop_empty(splits["train"], notes)}
+    if task == "answering":
+        check_answers(found["train"], source)
+    if "dev" not in found:
+        found["train"], found["dev"] = cut_dev(found["train"], dev_fraction, seed, task)
+        cut = f"{len(found['dev']):,} rows of train cut off{' by label' if labels else ''}"
+        notes.append(f"no dev split: {cut}, seed {seed}")
+    found = find_leaks(found, drop_leaks, notes)
+    count_oddities(found, labels, task, notes)
+    _check_variety(found["train"], task, labels, source)
+    return found
 
 
 def drop_empty(train: Dataset, notes: list[str]) -> Dataset:
@@ -108,3 +146,17 @@ def count_oddities(
         empty = sum(not text.strip() for text in splits[name]["text"]) if name in splits else 0
         if empty:
             notes.append(f"{empty:,} empty texts in {name}: kept")
+
+
+def _check_variety(train: Dataset, kind: str, labels: tuple[str, ...], source: str) -> None:
+    """Refuse a train split in which every row is labelled alike."""
+    given = list(train["label"])
+    if kind == "tagging":
+        given = [tag for row in given for tag in row]
+    if not len(train):
+        raise DataError(f"{source}: no train row has a text; wanted some")
+    shared = SOFT in train.column_names and any(row != train[SOFT][0] for row in train[SOFT])
+    if labels and not shared and all(label == given[0] for label in given):
+        names = labels if kind == "multilabel" else [labels[given[0]]]
+        shown = ", ".join(names)
+        raise DataError(f"{source}: every train row has the label `{shown}`; wanted two or more")

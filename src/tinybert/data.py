@@ -13,13 +13,11 @@ from datasets import Dataset, DatasetDict
 
 from tinybert import benchmarks
 from tinybert import datasets as embedded
-from tinybert.asked import check_answers
-from tinybert.audit import count_oddities, cut_dev, drop_empty, find_leaks, row_keys
+from tinybert.audit import clean, row_keys
 from tinybert.columns import choose_columns, drop_unlabelled, learnable, merge_labels
 from tinybert.errors import ArtifactError, DataError
 from tinybert.labels import check_places, choose_task
 from tinybert.quiet import no_bars
-from tinybert.soft_labels import SOFT
 from tinybert.sources import Columns, read_splits
 from tinybert.spans import READING, Reading
 from tinybert.tagged import outside_tag
@@ -146,21 +144,20 @@ def load(
     """Read labelled texts and prepare them for training.
 
     Args:
-        source: ``helpdesk``; a CSV, TSV, JSONL or Parquet file, one of tagged words
-            (``conll.read_conll``) or of questions (``squad.read_squad``); a folder with train, dev
-            and test files; a data set saved by ``datasets``; or a Hugging Face id, ``id:config`` if
-            needed. None takes the named task's own data, or else ``helpdesk``.
+        source: ``helpdesk``; a CSV, TSV, JSONL or Parquet file, one of ``conll.read_conll`` or
+            ``squad.read_squad``; a folder of train, dev and test, or saved by ``datasets``; or a
+            Hugging Face id, ``id:config``. None takes the named task's data, or ``helpdesk``.
         text, text2, label: Column names; None finds them by the usual names. Several columns of 0
             and 1 with commas between are labels of which a text may carry any number.
         label_separator: Stands between several labels of a text, where they are no lists.
-        task: One of ``labels.TASKS``; ``auto``, told by the columns (``columns.choose_columns``) or
-            the labels (``labels.choose_task``); or a GLUE or CLUE task by name, such as
-            ``glue/mrpc``: its columns, its metric and, without a source, its data.
+        task: One of ``labels.TASKS``; ``auto``, told by columns and ``labels.choose_task``; or a
+            GLUE or CLUE task by name, such as ``glue/mrpc``: its columns, metric and, without a
+            source, data.
         language: Language of ``helpdesk``.
         dev, test: Files of these splits, where the source has none.
         dev_fraction: Share of the train split cut off as dev where there is none, by label, 0..1.
         drop_leaks: Drop texts of train that stand in dev or test, and of dev that stand in test.
-        unlabelled: One or more files of texts without labels (see ``unlabelled.read_unlabelled``).
+        unlabelled: Files of texts without labels (see ``unlabelled.read_unlabelled``).
         unlabelled_rows: At most so many of them; None takes all.
         seed: Seeds the cut, and the draw of unlabelled rows.
         overlap, question_length, answer_length: In answering, as ``spans.Reading`` has them.
@@ -174,47 +171,47 @@ def load(
     """
     published = benchmarks.find(task) if "/" in task else None
     source = source or (published.hub if published else embedded.NAMES[0])
-    dev_split = published.dev if published else None
-    header = _usual_header(published, (text, text2, label))
-    raw = read_splits(
-        source, language=language, dev=dev, test=test, dev_split=dev_split, header=header
-    )
+    names = (text, text2, label)
+    more = _published_as(published, names)
+    raw = read_splits(source, language=language, dev=dev, test=test, **more)
     notes: list[str] = []
-    raw, columns, kind = _chosen(raw, str(source), (text, text2, label), task, published, notes)
+    raw, columns, kind = _chosen(raw, str(source), names, task, published, notes)
     mend = mend_answers or bool(published and published.mend)
     labels, splits = learnable(raw, columns, kind, str(source), label_separator, notes, mend=mend)
-    splits["train"] = drop_empty(splits["train"], notes)
-    if kind == "answering":
-        check_answers(splits["train"], str(source))
-    if "dev" not in splits:
-        _cut_dev(splits, dev_fraction, seed, kind, labels, notes)
-    splits = find_leaks(splits, drop_leaks, notes)
-    count_oddities(splits, labels, kind, notes)
-    _check_variety(splits["train"], kind, labels, str(source))
-    plain = Columns("text", None, "label") if kind == "tagging" else columns
-    pool = _pool(unlabelled, plain, splits, unlabelled_rows, seed, notes)
+    splits = clean(splits, kind, labels, str(source), notes, dev_fraction, seed, drop_leaks)
+    pool = _pool(unlabelled, columns, kind, splits, unlabelled_rows, seed, notes)
     return TaskData(
         train=splits["train"],
         dev=splits["dev"],
         test=splits.get("test"),
-        task=kind,
-        labels=labels,
-        pair=columns.text2 is not None,
         name=_name(source, language),
-        metric=published.metric if published else _main(kind, labels),
-        notes=tuple(notes),
         unlabelled=pool,
         reading=Reading(overlap, question_length, answer_length),
+        **_about(kind, labels, columns, published, notes),
     )
 
 
-def _usual_header(
+def _about(
+    kind: str,
+    labels: tuple[str, ...],
+    columns: Columns,
+    published: benchmarks.Benchmark | None,
+    notes: Sequence[str],
+) -> dict[str, Any]:
+    """Return what ``TaskData`` says of a task."""
+    metric = published.metric if published else _main(kind, labels)
+    about = {"task": kind, "labels": labels, "pair": columns.text2 is not None}
+    return about | {"metric": metric, "notes": tuple(notes)}
+
+
+def _published_as(
     published: benchmarks.Benchmark | None, names: Sequence[str | None]
-) -> tuple[str, ...]:
-    """Return the header of a task's published files; none where other columns are named."""
-    if published is None or {*names} - {None, *published.header}:
-        return ()
-    return tuple(published.header)
+) -> dict[str, Any]:
+    """Return which dev split and header a task's files have; where others are named, their own."""
+    if published is None:
+        return {}
+    own = {*names} - {None, *published.header}
+    return {"dev_split": published.dev, "header": () if own else published.header}
 
 
 def _chosen(
@@ -263,7 +260,7 @@ def load_rows(
     """
     origin = str(path)
     published = benchmarks.find(task) if "/" in task else None
-    raw = read_splits(path, header=_usual_header(published, (text, text2, label)))
+    raw = read_splits(path, **_published_as(published, (text, text2, label)))
     raw, columns, kind = _chosen(raw, origin, (text, text2, label), task, published, [])
     mend = bool(published and published.mend)
     notes: list[str] = []
@@ -277,27 +274,9 @@ def load_rows(
         train=rows,
         dev=rows,
         test=rows,
-        task=kind,
-        labels=found,
-        pair=columns.text2 is not None,
         name=_name(path, None),
-        metric=published.metric if published else _main(kind, found),
-        notes=tuple(notes),
+        **_about(kind, found, columns, published, notes),
     )
-
-
-def _check_variety(train: Dataset, kind: str, labels: tuple[str, ...], source: str) -> None:
-    """Refuse a train split in which every row is labelled alike."""
-    given = list(train["label"])
-    if kind == "tagging":
-        given = [tag for row in given for tag in row]
-    if not len(train):
-        raise DataError(f"{source}: no train row has a text; wanted some")
-    shared = SOFT in train.column_names and any(row != train[SOFT][0] for row in train[SOFT])
-    if labels and not shared and all(label == given[0] for label in given):
-        names = labels if kind == "multilabel" else [labels[given[0]]]
-        shown = ", ".join(names)
-        raise DataError(f"{source}: every train row has the label `{shown}`; wanted two or more")
 
 
 def _main(kind: str, labels: Sequence[str]) -> str:
@@ -351,23 +330,10 @@ def load_saved(run: str | Path) -> TaskData:
     )
 
 
-def _cut_dev(
-    splits: dict[str, Dataset],
-    fraction: float,
-    seed: int,
-    kind: str,
-    labels: tuple[str, ...],
-    notes: list[str],
-) -> None:
-    """Cut a dev split off train."""
-    splits["train"], splits["dev"] = cut_dev(splits["train"], fraction, seed, kind)
-    cut = f"{len(splits['dev']):,} rows of train cut off{' by label' if labels else ''}"
-    notes.append(f"no dev split: {cut}, seed {seed}")
-
-
 def _pool(
     unlabelled: str | Path | Sequence[str | Path],
     columns: Columns,
+    kind: str,
     splits: dict[str, Dataset],
     rows: int | None,
     seed: int,
@@ -379,9 +345,10 @@ def _pool(
         if rows is not None:
             raise DataError(f"unlabelled_rows is {rows}, but no unlabelled file is named")
         return None
+    plain = Columns("text", None, "label") if kind == "tagging" else columns
     held = {key for n, split in splits.items() if n != "train" for key in row_keys(split)}
     known = row_keys(splits["train"])
-    pool, said = read_unlabelled(paths, columns, held=held, known=known, rows=rows, seed=seed)
+    pool, said = read_unlabelled(paths, plain, held=held, known=known, rows=rows, seed=seed)
     notes += said
     return pool
 
