@@ -60,6 +60,9 @@ def test_the_recipes_pace_reaches_the_training(tmp_path, monkeypatch):
     pace = {"learning_rate": 8e-3, "batch_size": 16, "warmup": 0.2, "seed": 3, "bf16": False}
     pace |= {"decay": "inverse_sqrt", "average": 2, "patience": 7, "beta2": 0.98}
     assert seen == [(Schedule(epochs=8, **pace), "chrf")]
+    asked = seq2seq_recipe.load(None, {"training.beta2": 0.9}).training
+    assert {asked.settled(new=new).beta2 for new in (True, False)} == {0.9}
+    assert seq2seq_recipe.load().training.settled(new=False).beta2 == 0.999
 
 
 def test_a_teacher_that_ignores_its_sources_has_no_student(tmp_path):
@@ -282,6 +285,10 @@ def test_commands(run):
         app, ["evaluate", str(run / "student"), "--data", str(file), "--task", "translation"]
     )
     assert "chrf" in done.output, done.stderr
+    for task in ("summarization", "glue/mrpc"):
+        done = call(app, ["evaluate", str(run / "artifact"), "--data", str(file), "--task", task])
+        assert done.exit_code == 2
+        assert f"task is `{task}`; " in done.stderr
     student = str(run / "student")
     named = ["--to", f"{run}-a", "--task", "translation", "--max-length", "16", "--target-token"]
     for wrong in (

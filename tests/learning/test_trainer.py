@@ -67,6 +67,25 @@ class PressedThen(float):
         return super().__float__()
 
 
+def test_beta2_reaches_the_optimizer(tmp_path, monkeypatch):
+    seen = []
+
+    class Watched(trainer._Trainer):
+        def train(self, **given):
+            found = super().train(**given)
+            seen.extend(group["betas"] for group in self.optimizer.param_groups)
+            return found
+
+    monkeypatch.setattr(trainer, "_Trainer", Watched)
+    rows = Dataset.from_dict({"x": [0.0] * 4, "length": [1] * 4})
+    pace = {"learning_rate": 1e-2, "batch_size": 4, "warmup": 0.0, "seed": 0, "bf16": False}
+    for more in ({}, {"beta2": 0.9}):
+        schedule = Schedule(epochs=1, **pace, **more)
+        collate = lambda rows: {"x": torch.tensor([row["x"] for row in rows])}  # noqa: E731
+        trainer.run_stage(tmp_path / str(len(more)), Line(), rows, collate, schedule)
+    assert {*seen} == {(0.9, 0.999), (0.9, 0.9)}
+
+
 def names(folder):
     return sorted(path.name for path in folder.glob("checkpoint-*"))
 

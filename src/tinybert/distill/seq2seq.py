@@ -39,6 +39,7 @@ from tinybert.distill.writer_vocabulary import (
 from tinybert.distill.writers import (
     check_sizes,
     force_token,
+    is_new,
     load_writer,
     make_student,
     new_teacher,
@@ -54,7 +55,6 @@ from tinybert.distill.writing import (
     rows,
 )
 from tinybert.errors import ConfigError
-from tinybert.narrow import NARROWED
 from tinybert.pairs import PairData
 from tinybert.runtime.sentences import split_sentences
 from tinybert.text import Tokenizer
@@ -117,8 +117,8 @@ def seq2seq(recipe: Seq2SeqRecipe, say: Say = print) -> Path:
         own, learned, top = _own_words(recipe, student, run, written, theirs, top, say)
         student, vocabulary, tokenizers = own.student, own.folder, own.tokenizers
     say(f"student: {_size(student)}; teacher: {_size(teacher)}")
-    kind = teacher.config.model_type
-    if recipe.student.hidden and kind not in NARROWED:
+    new = is_new(recipe.student, kind := teacher.config.model_type)
+    if new and recipe.student.start == "teacher":
         say(f"  the student has new weights: those of a {kind} cannot be narrowed")
     objective = WritingObjective(
         student,
@@ -128,7 +128,8 @@ def seq2seq(recipe: Seq2SeqRecipe, say: Say = print) -> Path:
     )
     measure = _measure(recipe, student, tokenizers, data, recipe.training.dev_rows)
     batches = Batches(tokenizers[0].pad_id, _start(student), top)
-    _train(stages / "writing", objective, learned, batches, recipe.training, recipe, data, measure)
+    pace = recipe.training.settled(new=new)
+    _train(stages / "writing", objective, learned, batches, pace, recipe, data, measure)
     student.eval()
     with first_alone() as first:
         if first:
@@ -226,7 +227,7 @@ def _taught(
         tokenizers,
         teacher,
     )
-    settings = recipe.teaching
+    settings = recipe.teaching.settled(new=recipe.teacher.bert is None)
     objective = WritingObjective(teacher, smoothing=settings.smoothing)
     measure = _measure(recipe, teacher, tokenizers, data, settings.dev_rows)
     batches = Batches(tokenizers[0].pad_id, _start(teacher))

@@ -59,22 +59,27 @@ class WriterTraining(Section):
     """How long and how fast a model learns.
 
     The rate rises over the share ``warmup`` of the steps and then falls with the inverse square
-    root of the step. ``beta2`` is Adam's: with 0.999 new weights may not begin to read their
-    sources (``distinct`` stays 0). ``average`` takes the mean of the weights of so many last
-    checkpoints where that is better on dev than the best one alone. Training stops after
-    ``patience`` measurements without a better one; those before half of the dev answers differ do
-    not count.
+    root of the step. ``beta2`` is Adam's; None takes 0.999, and 0.98 for new weights, which may
+    not begin to read their sources with more (``distinct`` stays 0). ``average`` takes the mean of
+    the weights of so many last checkpoints where that is better on dev than the best one alone.
+    Training stops after ``patience`` measurements without a better one; those before half of the
+    dev answers differ do not count.
     """
 
     epochs: float = Field(20.0, gt=0)
     learning_rate: float = Field(1e-3, gt=0)
     batch_size: int = Field(64, ge=1)
     warmup: float = Field(0.1, ge=0, lt=1)
-    beta2: float = Field(0.98, gt=0, lt=1)
+    beta2: float | None = Field(None, gt=0, lt=1)
     smoothing: float = Field(0.1, ge=0, lt=1)
     average: int = Field(3, ge=1)
     patience: int | None = Field(5, ge=1)
     dev_rows: int = Field(300, ge=1)
+
+    def settled(self, *, new: bool) -> Self:
+        """Return the settings with ``beta2`` for new weights, or for those of a trained model."""
+        usual = 0.98 if new else 0.999
+        return self.model_copy(update={"beta2": self.beta2 or usual})
 
 
 class WriterSettings(Section):
@@ -182,7 +187,6 @@ class StudentTraining(WriterTraining):
     student's pieces.
     """
 
-    beta2: float = Field(0.999, gt=0, lt=1)
     smoothing: float = Field(0.0, ge=0, lt=1)
     hidden: float = Field(0.0, ge=0)
     cross_attention: float = Field(0.0, ge=0)

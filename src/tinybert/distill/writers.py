@@ -37,6 +37,7 @@ __all__ = [
     "check_sizes",
     "copy_vocabulary",
     "force_token",
+    "is_new",
     "load_writer",
     "make_student",
     "missing_weights",
@@ -289,6 +290,11 @@ def check_sizes(recipe: Seq2SeqRecipe) -> tuple[PreTrainedModel, PreTrainedModel
     return teacher, make_student(recipe, teacher)
 
 
+def is_new(settings: WriterStudent, kind: str) -> bool:
+    """Whether a student of a ``kind`` of teacher has new weights."""
+    return settings.start == "random" or (settings.hidden is not None and kind not in NARROWED)
+
+
 def make_student(recipe: Seq2SeqRecipe, teacher: PreTrainedModel) -> PreTrainedModel:
     """Make the student: some of the teacher's layers, as they are or narrower, or new ones.
 
@@ -311,7 +317,7 @@ def make_student(recipe: Seq2SeqRecipe, teacher: PreTrainedModel) -> PreTrainedM
         student = shrink(teacher, *_picked(settings, config))
         set_dropout(student, settings.dropout)
         return student
-    if settings.start == "teacher" and config.model_type in NARROWED:
+    if not is_new(settings, config.model_type):
         return _narrowed(settings, teacher)
     encoder, decoder = settings.encoder_layers, settings.decoder_layers
     if not (isinstance(encoder, int) and isinstance(decoder, int)):
