@@ -147,36 +147,37 @@ def read_data(path: Path, given: str | None, **columns: Any) -> Any:
     Of a single file every row is taken, and the model says for what task and with which labels.
     """
     named = columns.pop("task", None)
-    published = named if named is not None and "/" in named else None
-    if task := _writes(path, None if published else named):
+    if task := _writes(path, named):
         return _read_pairs(path, given, task, columns)
     for name in ("source", "target"):
         columns.pop(name, None)
-    from tinybert import benchmarks, data
+    from tinybert import data
 
     task, labels = _answers_of(path) if given or named else ("auto", ())
-    if published:
-        benchmarks.find(published)
-    elif named:
-        task = _agreed(path, named, task)
+    task = _agreed(path, named or task, task)
     if given is not None and Path(given).is_file():
         names: dict[str, Any] = {name: columns.get(name) for name in ("text", "text2", "label")}
         names["label_separator"] = columns.get("label_separator", "|")
-        rows = data.load_rows(given, task=published or task, labels=labels, **names)
+        rows = data.load_rows(given, task=task, labels=labels, **names)
         for note in rows.notes:
             print(note, file=sys.stderr)
         return rows
-    if given is not None or published:
-        return data.load(given, task=published or task, **columns)
+    if given is not None or "/" in task:
+        return data.load(given, task=task, **columns)
     return data.load_saved(_run_of(path))
 
 
 def _agreed(path: Path, named: str, own: str) -> str:
-    """Return the task that was named, or refuse it: the model is for another."""
+    """Return the task that was named, or refuse it: the model is for another.
+
+    One of GLUE or CLUE stays; its data say what it is.
+    """
     from tinybert.artifact import CARD
     from tinybert.heads import head_for
 
-    if named != own and ((path / CARD).is_file() or head_for(named) != head_for(own)):
+    if named == own or "/" in named:
+        return named
+    if (path / CARD).is_file() or head_for(named) != head_for(own):
         raise ConfigError(f"task is `{named}`; {path} is for {own}")
     return named
 

@@ -89,6 +89,9 @@ def test_a_task_that_is_named_must_be_the_models(shipped, rows, tmp_path):
     save_model(tmp_path / "model", 2, 1, seed=0, names=("parcel", "refund"))
     done = evaluate(tmp_path / "model", "--data", rows, "--task", "classification")
     assert done.exit_code == 0, done.output
+    done = evaluate(tmp_path / "model", "--task", "glue/mrpc")
+    assert done.exit_code == 2
+    assert "nyu-mll/glue" in done.stderr
 
 
 @pytest.mark.parametrize("names", [("parcel", "refund"), None])

@@ -7,7 +7,9 @@ import torch
 
 import tinybert
 from small_writers import WORDS, save_random_writer, writer_settings
+from tinybert import runtime
 from tinybert.artifact import read_card
+from tinybert.distill import seq2seq as training
 from tinybert.distill import seq2seq_recipe
 from tinybert.distill.copied import with_carried
 from tinybert.distill.writers import load_writer, make_student
@@ -143,8 +145,6 @@ def test_numbers_never_seen_survive(run):
     assert "48213" in "".join(model.stream("red 48213 cat"))
     for text in ("12:30", "joe@a.com", "100%", "red 5 cat\n12:30"):
         assert "".join(model.stream(text)) == model([text], beams=1)[0]
-    whole = " ".join(["red"] * 3 + ["https://a.com/" + "b" * 40] * 2)
-    assert model._by_windows([whole], Decoding(), 1)[0][0].text
     data = load_saved_pairs(run)
     assert not any(mark in text for text in data.dev["source"] for mark in MARKS)
     assert evaluate_writer(run / "artifact", data, "dev")["lost_numbers"] < 0.05
@@ -153,6 +153,35 @@ def test_numbers_never_seen_survive(run):
         assert student["lost_numbers"] < 0.05
     vocabulary = model._generate.tokenizer.vocabulary
     assert set(MARKS) <= set(vocabulary)
+
+
+class Deaf:
+    """A generator whose answers to texts with marks have none; it remembers the other texts."""
+
+    def __init__(self, generator):
+        self._generator, self.asked = generator, []
+
+    def __getattr__(self, name):
+        return getattr(self._generator, name)
+
+    def __call__(self, texts, decoding, best=1):
+        if any(mark in text for text in texts for mark in MARKS):
+            return [[Hypothesis("rot", -1.0)] for _ in texts]
+        self.asked += texts
+        return self._generator(texts, decoding, best)
+
+
+def test_what_is_too_long_without_its_marks_is_translated_to_its_end(run):
+    model = tinybert.load(run / "artifact", threads=1)
+    deaf = Deaf(model._generate)
+    text = f"red https://a.com/{'b' * 40} cat blue dog"
+    limit = model.card.max_length
+    assert deaf.lengths([carry(text)[0]])[0] <= limit < deaf.lengths([text])[0]
+    (answer,) = runtime.Translator(deaf, model.card)([text])
+    assert answer != "rot"
+    assert len(deaf.asked) > 1
+    assert max(deaf.lengths(deaf.asked)) <= limit
+    assert "".join("".join(deaf.asked).split()) == "".join(text.split())
 
 
 def test_another_student_of_a_teacher_that_knows_marks(run, tmp_path):
@@ -173,6 +202,18 @@ def test_a_student_of_the_teachers_width_may_be_new(run):
         assert weights[0].shape == weights[1].shape
         assert torch.equal(*weights) is same
         assert student.config.encoder_attention_heads == teacher.config.encoder_attention_heads
+
+
+@pytest.mark.parametrize(("start", "beta2"), [("teacher", 0.999), ("random", 0.98)])
+def test_new_weights_have_a_shorter_second_moment(run, tmp_path, monkeypatch, start, beta2):
+    def stop(*given, **_):
+        raise StopIteration(given[4].beta2)
+
+    monkeypatch.setattr(training, "run_stage", stop)
+    settings = writer_settings(tmp_path, **carried_pairs(run.parent))
+    settings |= {"teacher.model": str(run / "teacher"), "student.start": start}
+    with pytest.raises(StopIteration, match=str(beta2)):
+        seq2seq(seq2seq_recipe.load(None, settings), lambda _: None)
 
 
 def test_a_named_teacher_without_marks_is_refused(run, tmp_path):

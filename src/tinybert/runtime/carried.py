@@ -7,7 +7,17 @@ from dataclasses import replace
 
 from tinybert.runtime.generation import Decoding, Hypothesis
 
-__all__ = ["ADDRESS", "MARKS", "NUMBER", "bounded", "bring_back", "carry", "carry_pair", "carrying"]
+__all__ = [
+    "ADDRESS",
+    "MARKS",
+    "NUMBER",
+    "Generate",
+    "bounded",
+    "bring_back",
+    "carry",
+    "carry_pair",
+    "carrying",
+]
 
 MARKS = tuple(chr(0xE000 + i) for i in range(10))  # of the private use area
 _LETTERS = r"\w\u00c0-\u024f\u0370-\u1fff"  # none that is as wide as a Chinese character
@@ -70,6 +80,10 @@ def carry_pair(source: str, target: str) -> tuple[str, str]:
 def bring_back(answer: str, spans: Sequence[str]) -> tuple[str, int]:
     r"""Put the spans in the first places of their marks, and leave other marks out.
 
+    Args:
+        answer: With marks.
+        spans: What the first marks stand for, in order.
+
     Returns:
         The answer, and how many spans it has, less the marks left out.
 
@@ -120,8 +134,7 @@ def carrying(generate: Generate, plainly: Generate | None = None) -> Generate:
 
 def _carried_back(row: Sequence[Hypothesis], spans: Sequence[str]) -> tuple[list[Hypothesis], int]:
     """Return the answers that have the most of the spans, and how many these lack."""
-    whole = [(one, *bring_back(one.text, spans)) for one in row]
-    most = max((count for _, _, count in whole), default=-1)
-    return [replace(one, text=text) for one, text, count in whole if count == most], len(
-        spans
-    ) - most
+    back = [(one, *bring_back(one.text, spans)) for one in row]
+    most = max((count for _, _, count in back), default=-1)
+    found = [replace(one, text=text) for one, text, count in back if count == most]
+    return found, len(spans) - most

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from tinybert.artifact import Card
-from tinybert.runtime.carried import ADDRESS, carry, carrying
+from tinybert.runtime.carried import ADDRESS, Generate, carry, carrying
 from tinybert.runtime.generation import Decoding, Generator, Hypothesis, windows
 from tinybert.runtime.sentences import Piece, join, separator, split_lines, split_sentences
 from tinybert.runtime.writer import Writer, check_texts
@@ -50,14 +50,7 @@ class Translator(Writer):
         decoding = self._search(settings)
         count = self._count(best, decoding)
         plans = [self._parts(text) for text in check_texts(texts)]
-        asked = [piece.text for parts in plans for piece in parts if _has_words(piece.text)]
-        answers = iter(self._answer(asked, decoding, count))
-        found = []
-        for parts in plans:
-            rows = [next(answers) if _has_words(piece.text) else [] for piece in parts]
-            least = min((len(row) for row in rows if row), default=1)
-            found.append([_nth(rows, parts, n) for n in range(least)])
-        return found
+        return _answered(plans, self._answer, decoding, count)
 
     def stream(self, text: str, **settings: Any) -> Iterator[str]:
         """Yield the translation of a text piece by piece while it is written, with one beam.
@@ -86,24 +79,20 @@ class Translator(Writer):
 
     def _pieces(self, text: str, decoding: Decoding) -> Iterator[str]:
         """Yield the translation of a part while it is written."""
-        if not _has_words(text):
-            yield from filter(None, [text])
-        elif self._carries and carry(text)[1]:
-            yield self._answer([text], decoding.over(beams=1), 1)[0][0].text
-        else:
-            yield from self._generate.stream(text, decoding)
+        if _has_words(text):
+            if self._carries and carry(text)[1]:
+                yield self._answer([text], decoding.over(beams=1), 1)[0][0].text
+            else:
+                yield from self._generate.stream(text, decoding)
+        elif text:
+            yield text
 
     def _by_windows(
         self, texts: Sequence[str], decoding: Decoding, best: int
     ) -> list[list[Hypothesis]]:
         """Translate sentences that may be too long to be translated at once."""
         plans = [windows(self._generate, [Piece(text, "")]) for text in texts]
-        answers = iter(self._generate([p.text for parts in plans for p in parts], decoding, best))
-        found = []
-        for parts in plans:
-            rows = [next(answers) for _ in parts]
-            found.append([_nth(rows, parts, n) for n in range(min(map(len, rows)))])
-        return found
+        return _answered(plans, self._generate, decoding, best)
 
     def _fits(self, text: str) -> bool:
         """Whether a part is short enough to be translated at once."""
@@ -134,7 +123,21 @@ def _has_words(text: str) -> bool:
     return any(map(str.isalpha, text)) and not _ADDRESS.fullmatch(text)
 
 
-def _nth(rows: list[list[Hypothesis]], parts: list[Piece], n: int) -> Hypothesis:
+def _answered(
+    plans: Sequence[Sequence[Piece]], answer: Generate, decoding: Decoding, count: int
+) -> list[list[Hypothesis]]:
+    """Return at most ``count`` translations of every text, which are given in their parts."""
+    asked = [piece.text for parts in plans for piece in parts if _has_words(piece.text)]
+    answers = iter(answer(asked, decoding, count))
+    found = []
+    for parts in plans:
+        rows = [next(answers) if _has_words(piece.text) else [] for piece in parts]
+        least = min((len(row) for row in rows if row), default=1)
+        found.append([_nth(rows, parts, n) for n in range(least)])
+    return found
+
+
+def _nth(rows: Sequence[list[Hypothesis]], parts: Sequence[Piece], n: int) -> Hypothesis:
     """Return the n-th translation of a whole text."""
     scores = [row[n].score for row in rows if row]
     given = zip(rows, parts, strict=True)
