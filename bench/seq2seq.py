@@ -173,7 +173,11 @@ def targets_of_a_pair(recipe: Any, job: dict[str, Any]) -> float:
 def measured(
     run: Path, job: dict[str, Any], *, only: str | None = None, called: str | None = None
 ) -> list[dict[str, Any]]:
-    """Return the rows of a run's report."""
+    """Return the rows of a run's report; ``dev``: the deciding metric, as its artifact was checked."""
+    from tinybert.artifact import read_card
+
+    parity = read_card(run / "artifact").parity
+    dev = {"student": parity["torch"], "artifact": parity["artifact"]}
     report = json.loads((run / "report.json").read_text(encoding="utf-8"))
     about = {"set": job["set"], "seed": job["seed"], "settings": job["settings"]}
     about |= {"metric": report["metric"], "signatures": report["signatures"]}
@@ -181,7 +185,7 @@ def measured(
     return [
         about
         | {"system": called or names.get(row["system"], row["system"])}
-        | {"mb": row["file_mb"] or 0.0}
+        | {"mb": row["file_mb"] or 0.0, "dev": dev.get(row["system"])}
         | row["quality"]
         for row in report["systems"]
         if only in (None, row["system"])

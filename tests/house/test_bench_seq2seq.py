@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tinybert.artifact import Card, write_card
 from tinybert.pairs import load_pairs, save_pairs
 
 pytestmark = pytest.mark.usefixtures("bench")
@@ -94,10 +95,14 @@ def test_rows_of_a_report(tmp_path):
     ]
     report = {"metric": "chrf", "signatures": {}, "systems": systems}
     (tmp_path / "report.json").write_text(json.dumps(report))
+    (tmp_path / "artifact").mkdir()
+    parity = {"torch": 61.0, "artifact": 60.5}
+    write_card(tmp_path / "artifact", Card("translation", (), False, 16, parity=parity))
     job = {"set": "multi30k", "seed": 3, "settings": {}}
     rows = seq2seq.measured(tmp_path, job)
     assert [row["system"] for row in rows] == ["teacher", "student", "int8", "source"]
     assert [row["mb"] for row in rows] == [1.0, 1.0, 1.0, 0.0]
+    assert [row["dev"] for row in rows] == [None, 61.0, 60.5, None]
     assert rows[0]["chrf"] == 50.0
     (alone,) = seq2seq.measured(tmp_path, job, only="student", called="alone")
     assert (alone["system"], alone["seed"]) == ("alone", 3)
