@@ -173,7 +173,7 @@ def targets_of_a_pair(recipe: Any, job: dict[str, Any]) -> float:
 def measured(
     run: Path, job: dict[str, Any], *, only: str | None = None, called: str | None = None
 ) -> list[dict[str, Any]]:
-    """Return the rows of a run's report; ``dev`` is the metric on which its artifact was checked."""
+    """Return the rows of a run's report; ``dev`` is what its artifact was checked by."""
     from tinybert.artifact import read_card
 
     parity = read_card(run / "artifact").parity
